@@ -1,0 +1,1 @@
+//! A scripted provider in memory, for tests.

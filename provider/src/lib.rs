@@ -1,0 +1,98 @@
+//! What Flint calls a function, what is seen of it, and the places it can run.
+//!
+//! Without features this crate is vocabulary only and does no IO. The backends stand behind the
+//! features `docker` and, for tests, `fake`.
+
+mod duration;
+mod error;
+mod function;
+mod inflight;
+mod json;
+mod log;
+mod name;
+mod namespace;
+mod quantity;
+mod scale;
+mod secret;
+mod status;
+
+#[cfg(feature = "docker")]
+pub mod docker;
+#[cfg(feature = "fake")]
+pub mod fake;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+
+pub use duration::{format_duration, parse_duration};
+pub use error::{Error, Result};
+pub use function::{Function, Resources, annotation, label};
+pub use inflight::{Calls, Slot};
+pub use json::from_json;
+pub use log::{LogLine, LogQuery};
+pub use name::{DEFAULT_NAMESPACE, Name, is_dns_label};
+pub use namespace::{Namespace, Namespaces};
+pub use quantity::{parse_bytes, parse_millicores};
+pub use scale::{Scale, Target};
+pub use secret::{Secret, Secrets};
+pub use status::{Address, Replica, State, Status};
+
+/// A future that a provider hands out to be awaited elsewhere.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What changed at a provider.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Everything there is; sent first, and again whenever the provider may have missed a change.
+    Reset(Vec<Status>),
+    /// One function was added or changed.
+    Changed(Box<Status>),
+    /// One function is gone.
+    Gone(Name),
+}
+
+/// What a provider says of itself (contract 1.8).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// Name of the provider, such as `flint-docker`.
+    pub provider: &'static str,
+    /// What runs the containers or processes, such as `docker`.
+    pub orchestration: &'static str,
+}
+
+/// A place where functions run.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// Makes the function be there as described, however it was before.
+    ///
+    /// Returns when the wish is durable and its first status is known; an update goes on in the
+    /// background, and what becomes of it is told through [`Provider::watch`].
+    async fn apply(&self, function: &Function) -> Result<Status>;
+
+    /// Removes the function and everything that belongs to it.
+    async fn remove(&self, name: &Name) -> Result<()>;
+
+    /// Changes how many replicas run.
+    async fn scale(&self, name: &Name, to: Target) -> Result<()>;
+
+    /// Everything that runs now, then every change.
+    fn watch(&self) -> BoxStream<'static, Event>;
+
+    /// Log lines of a function's replicas.
+    async fn logs(&self, query: LogQuery) -> Result<BoxStream<'static, Result<LogLine>>>;
+
+    /// The secrets that functions can mount.
+    fn secrets(&self) -> &dyn Secrets;
+
+    /// The namespaces, where the backend has them.
+    fn namespaces(&self) -> Option<&dyn Namespaces>;
+
+    /// What this provider is.
+    fn info(&self) -> Info;
+
+    /// Whether the backend answers.
+    async fn health(&self) -> Result<()>;
+}
