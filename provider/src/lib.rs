@@ -5,6 +5,8 @@
 
 mod duration;
 mod error;
+#[cfg(any(feature = "docker", feature = "fake"))]
+mod feed;
 mod function;
 mod inflight;
 mod json;
@@ -30,7 +32,7 @@ use futures_util::stream::BoxStream;
 pub use duration::{format_duration, parse_duration};
 pub use error::{Error, Result};
 pub use function::{Function, Resources, annotation, label};
-pub use inflight::{Calls, Slot};
+pub use inflight::{Calls, Counter, Slot};
 pub use json::from_json;
 pub use log::{LogLine, LogQuery};
 pub use name::{DEFAULT_NAMESPACE, Name, is_dns_label};
