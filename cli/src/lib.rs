@@ -12,6 +12,7 @@ pub mod error;
 pub mod exit;
 pub mod gateway;
 pub mod output;
+pub mod stack;
 
 pub use args::{Cli, command};
 pub use config::Environment;
