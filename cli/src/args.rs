@@ -4,6 +4,7 @@ use clap::builder::BoolishValueParser;
 use clap::{ArgAction, CommandFactory, Parser};
 
 use crate::commands::Command;
+use crate::error::usage;
 
 /// Builds, deploys and calls functions.
 #[derive(Debug, Parser)]
@@ -107,6 +108,30 @@ fn go_switch(arg: clap::Arg) -> clap::Arg {
         .hide_possible_values(true)
 }
 
+/// A function that a person named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Its name.
+    pub name: String,
+    /// Its namespace; empty is the gateway's default one.
+    pub namespace: String,
+}
+
+impl Target {
+    /// Reads `fn`, or `fn.ns` when no flag names the namespace.
+    pub fn new(text: &str, namespace: Option<&str>) -> anyhow::Result<Self> {
+        let (name, namespace) = match (namespace, text.rsplit_once('.')) {
+            (Some(namespace), _) => (text, namespace),
+            (None, Some((name, namespace))) => (name, namespace),
+            (None, None) => (text, ""),
+        };
+        let checked = provider::Name::new(name, namespace);
+        let hint = "functions are named as in `faas list`, or NAME.NAMESPACE";
+        checked.map_err(|e| usage(format!("{text:?} is not a function's name: {e}"), hint))?;
+        Ok(Self { name: name.to_owned(), namespace: namespace.to_owned() })
+    }
+}
+
 /// Splits `KEY=VALUE`; for value parsers.
 pub fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
@@ -143,6 +168,17 @@ mod tests {
         assert!(parse("faas list -qv").is_ok());
         assert!(parse("faas list --quiet=true --json=false").is_ok());
         assert!(parse("faas list --quiet=maybe").is_err());
+    }
+
+    #[test]
+    fn names_with_and_without_namespaces() {
+        let target = |text, flag| Target::new(text, flag).map(|t| (t.name, t.namespace)).ok();
+        let some = |name: &str, ns: &str| Some((name.to_owned(), ns.to_owned()));
+        assert_eq!(target("a", None), some("a", ""));
+        assert_eq!(target("a.b", None), some("a", "b"));
+        assert_eq!(target("a", Some("c")), some("a", "c"));
+        assert_eq!(target("a.b", Some("c")), None);
+        assert_eq!(target("../a", None), None);
     }
 
     #[test]

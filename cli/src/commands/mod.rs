@@ -3,9 +3,20 @@
 use anyhow::Result;
 
 use crate::Context;
+use crate::error;
 
 pub mod completion;
+pub mod describe;
 pub mod list;
+pub mod login;
+pub mod logout;
+pub mod logs;
+pub mod namespace;
+pub mod ready;
+pub mod remove;
+pub mod scale;
+pub mod secret;
+pub mod version;
 
 // Verbs of building and templates.
 
@@ -15,6 +26,28 @@ pub enum Command {
     /// List functions
     #[command(visible_alias = "ls")]
     List(list::Args),
+    /// Show everything about a function
+    Describe(describe::Args),
+    /// Print the log lines of a function
+    Logs(logs::Args),
+    /// Remove functions
+    #[command(visible_aliases = ["rm", "delete"])]
+    Remove(remove::Args),
+    /// Set how many replicas of a function run
+    Scale(scale::Args),
+    /// Wait until the gateway or a function is ready
+    Ready(ready::Args),
+    /// Manage secrets
+    Secret(secret::Args),
+    /// Manage namespaces
+    #[command(visible_alias = "ns")]
+    Namespace(namespace::Args),
+    /// Check and keep the credentials of a gateway
+    Login(login::Args),
+    /// Forget the credentials of a gateway
+    Logout(logout::Args),
+    /// Print versions
+    Version(version::Args),
     /// Print a completion script for a shell
     Completion(completion::Args),
     // Verbs of building and templates.
@@ -25,8 +58,32 @@ impl Command {
     pub async fn run(self, context: &Context) -> Result<()> {
         match self {
             Self::List(args) => list::run(args, context).await,
+            Self::Describe(args) => describe::run(args, context).await,
+            Self::Logs(args) => logs::run(args, context).await,
+            Self::Remove(args) => remove::run(args, context).await,
+            Self::Scale(args) => scale::run(args, context).await,
+            Self::Ready(args) => ready::run(args, context).await,
+            Self::Secret(args) => secret::run(args, context).await,
+            Self::Namespace(args) => namespace::run(args, context).await,
+            Self::Login(args) => login::run(args, context).await,
+            Self::Logout(args) => logout::run(&args, context),
+            Self::Version(args) => version::run(args, context).await,
             Self::Completion(args) => completion::run(&args),
             // Verbs of building and templates.
+        }
+    }
+}
+
+/// The result of doing something to several things, each of which was tried.
+///
+/// One failure of one is that failure; else each is told, and a summary is the error.
+pub fn all_or_error(mut failed: Vec<anyhow::Error>, all: usize, done: &str) -> Result<()> {
+    match (failed.len(), all) {
+        (0, _) => Ok(()),
+        (1, 1) => Err(failed.remove(0)),
+        (count, _) => {
+            failed.iter().for_each(error::report);
+            Err(anyhow::anyhow!("{count} of {all} could not be {done}"))
         }
     }
 }

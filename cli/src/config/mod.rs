@@ -1,8 +1,12 @@
 //! The environment, the gateway's URL, and the file with logins that both CLIs share
 //! (contract 7.1).
 
+mod logins;
+
 use std::env;
 use std::path::PathBuf;
+
+pub use logins::{Auth, AuthKind, ConfigFile};
 
 /// Where a gateway is when nothing else is said.
 pub const DEFAULT_GATEWAY: &str = "http://127.0.0.1:8080";
@@ -55,7 +59,7 @@ pub fn gateway_url(flag: Option<&str>, stack: Option<&str>, env: &Environment) -
 }
 
 /// A scheme when there is none, scheme and host in lower case, no slash at the end.
-fn normal(url: &str) -> String {
+pub(crate) fn normal(url: &str) -> String {
     let url = url.trim().trim_end_matches('/');
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
