@@ -8,6 +8,7 @@ pub mod args;
 pub mod commands;
 pub mod config;
 pub mod context;
+pub mod deploy;
 pub mod error;
 pub mod exit;
 pub mod gateway;

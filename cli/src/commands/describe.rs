@@ -30,8 +30,8 @@ pub struct Args {
 
 /// Describes a function.
 pub async fn run(args: Args, context: &Context) -> Result<()> {
-    let gateway = context.gateway(&args.gateway)?;
-    let target = context.target(&args.name, args.namespace.as_deref())?;
+    let gateway = context.gateway(&args.gateway).await?;
+    let target = context.target(&args.name, args.namespace.as_deref()).await?;
     let Some(seen) = gateway.function(&target.name, &target.namespace).await? else {
         return Err(not_found(&target));
     };

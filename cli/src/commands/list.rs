@@ -43,7 +43,7 @@ enum Sort {
 
 /// Lists functions.
 pub async fn run(args: Args, context: &Context) -> Result<()> {
-    let gateway = context.gateway(&args.gateway)?;
+    let gateway = context.gateway(&args.gateway).await?;
     let mut functions = gateway.functions(args.namespace.as_deref().unwrap_or_default()).await?;
     sort(&mut functions, args.sort);
     if args.list.is_json() {

@@ -34,7 +34,7 @@ pub struct Args {
 /// Logs in.
 pub async fn run(args: Args, context: &Context) -> Result<()> {
     let password = password(&args)?;
-    let gateway = context.gateway(&args.gateway)?;
+    let gateway = context.gateway(&args.gateway).await?;
     gateway.warn_if_plain();
     output::talk("Calling the gateway to validate the credentials...");
     let auth = Auth::basic(gateway.url(), &args.username, &password);

@@ -15,8 +15,8 @@ pub struct Args {
 }
 
 /// Logs out.
-pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let url = context.gateway_url(&args.gateway)?;
+pub async fn run(args: &Args, context: &Context) -> Result<()> {
+    let url = context.gateway_url(&args.gateway).await?;
     let mut file = ConfigFile::load(&context.env)?;
     if !file.remove(&url) {
         let hint = "-g names the gateway as it was named at login";

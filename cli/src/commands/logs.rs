@@ -78,8 +78,8 @@ enum Format {
 
 /// Prints log lines as they come.
 pub async fn run(args: Args, context: &Context) -> Result<()> {
-    let gateway = context.gateway(&args.gateway)?;
-    let target = context.target(&args.function, args.namespace.as_deref())?;
+    let gateway = context.gateway(&args.gateway).await?;
+    let target = context.target(&args.function, args.namespace.as_deref()).await?;
     let query = LogsQuery {
         name: target.name,
         namespace: target.namespace,

@@ -6,7 +6,9 @@ use crate::Context;
 use crate::error;
 
 pub mod completion;
+pub mod deploy;
 pub mod describe;
+pub mod invoke;
 pub mod list;
 pub mod login;
 pub mod logout;
@@ -23,11 +25,15 @@ pub mod version;
 /// The verbs.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
+    /// Deploy functions
+    Deploy(deploy::Args),
     /// List functions
     #[command(visible_alias = "ls")]
     List(list::Args),
     /// Show everything about a function
     Describe(describe::Args),
+    /// Call a function
+    Invoke(invoke::Args),
     /// Print the log lines of a function
     Logs(logs::Args),
     /// Remove functions
@@ -57,8 +63,10 @@ impl Command {
     /// Runs the verb.
     pub async fn run(self, context: &Context) -> Result<()> {
         match self {
+            Self::Deploy(args) => deploy::run(args, context).await,
             Self::List(args) => list::run(args, context).await,
             Self::Describe(args) => describe::run(args, context).await,
+            Self::Invoke(args) => invoke::run(args, context).await,
             Self::Logs(args) => logs::run(args, context).await,
             Self::Remove(args) => remove::run(args, context).await,
             Self::Scale(args) => scale::run(args, context).await,
@@ -66,7 +74,7 @@ impl Command {
             Self::Secret(args) => secret::run(args, context).await,
             Self::Namespace(args) => namespace::run(args, context).await,
             Self::Login(args) => login::run(args, context).await,
-            Self::Logout(args) => logout::run(&args, context),
+            Self::Logout(args) => logout::run(&args, context).await,
             Self::Version(args) => version::run(args, context).await,
             Self::Completion(args) => completion::run(&args),
             // Verbs of building and templates.

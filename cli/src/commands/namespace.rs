@@ -81,7 +81,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
 }
 
 async fn put(change: Change, method: Method, context: &Context) -> Result<()> {
-    let gateway = context.gateway(&change.gateway)?;
+    let gateway = context.gateway(&change.gateway).await?;
     let done = if method == Method::POST { "created" } else { "updated" };
     let namespace = Namespace {
         name: change.name,
@@ -110,7 +110,7 @@ fn marked(pairs: Vec<(String, String)>) -> BTreeMap<String, String> {
 }
 
 async fn remove(one: One, context: &Context) -> Result<()> {
-    let gateway = context.gateway(&one.gateway)?;
+    let gateway = context.gateway(&one.gateway).await?;
     let namespace = Namespace { name: one.name, ..Default::default() };
     let answer = gateway.put_namespace(Method::DELETE, &namespace).await?;
     let name = &namespace.name;
@@ -122,7 +122,7 @@ async fn remove(one: One, context: &Context) -> Result<()> {
 }
 
 async fn get(one: One, context: &Context) -> Result<()> {
-    let gateway = context.gateway(&one.gateway)?;
+    let gateway = context.gateway(&one.gateway).await?;
     let Some(namespace) = gateway.namespace(&one.name).await? else {
         return Err(missing(&one.name));
     };
@@ -140,7 +140,7 @@ async fn get(one: One, context: &Context) -> Result<()> {
 }
 
 async fn list(args: List, context: &Context) -> Result<()> {
-    let gateway = context.gateway(&args.gateway)?;
+    let gateway = context.gateway(&args.gateway).await?;
     let names = gateway.namespaces().await?;
     if args.list.is_json() {
         return output::json(&names);

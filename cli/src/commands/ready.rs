@@ -29,9 +29,12 @@ pub struct Args {
 
 /// Waits.
 pub async fn run(args: Args, context: &Context) -> Result<()> {
-    let gateway = context.gateway(&args.gateway)?;
+    let gateway = context.gateway(&args.gateway).await?;
     let namespace = args.namespace.as_deref();
-    let target = args.name.as_deref().map(|name| context.target(name, namespace)).transpose()?;
+    let target = match &args.name {
+        Some(name) => Some(context.target(name, namespace).await?),
+        None => None,
+    };
     let what = match &target {
         Some(target) => format!("Function {}", target.name),
         None => format!("Gateway {}", gateway.url()),

@@ -22,8 +22,8 @@ pub struct Args {
 
 /// Removes functions; tries all of them before it fails.
 pub async fn run(args: Args, context: &Context) -> Result<()> {
-    let gateway = context.gateway(&args.gateway)?;
-    let targets = targets(&args, context)?;
+    let gateway = context.gateway(&args.gateway).await?;
+    let targets = targets(&args, context).await?;
     let mut failed = Vec::new();
     for target in &targets {
         if let Err(error) = remove(&gateway, target).await {
@@ -33,10 +33,10 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     super::all_or_error(failed, targets.len(), "removed")
 }
 
-fn targets(args: &Args, context: &Context) -> Result<Vec<Target>> {
+async fn targets(args: &Args, context: &Context) -> Result<Vec<Target>> {
     let namespace = args.namespace.as_deref();
     if args.names.is_empty() {
-        return context.stack_targets(namespace);
+        return context.stack_targets(namespace).await;
     }
     args.names.iter().map(|name| Target::new(name, namespace)).collect()
 }

@@ -23,8 +23,8 @@ pub struct Args {
 
 /// Scales a function.
 pub async fn run(args: Args, context: &Context) -> Result<()> {
-    let gateway = context.gateway(&args.gateway)?;
-    let target = context.target(&args.name, args.namespace.as_deref())?;
+    let gateway = context.gateway(&args.gateway).await?;
+    let target = context.target(&args.name, args.namespace.as_deref()).await?;
     let answer = gateway.scale_function(&target.name, &target.namespace, args.replicas).await?;
     if answer.status == StatusCode::NOT_FOUND {
         return Err(not_found(&target));

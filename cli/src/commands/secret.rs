@@ -1,5 +1,6 @@
 //! `faas secret`: what functions may know.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
@@ -116,7 +117,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
 }
 
 async fn create(args: Create, context: &Context) -> Result<()> {
-    let gateway = context.gateway(&args.put.gateway)?;
+    let gateway = context.gateway(&args.put.gateway).await?;
     let secret = secret(&args.put)?;
     output::talk(&format!("Creating secret: {}.", secret.name));
     let mut answer = gateway.put_secret(Method::POST, &secret).await?;
@@ -127,7 +128,7 @@ async fn create(args: Create, context: &Context) -> Result<()> {
 }
 
 async fn update(args: Put, context: &Context) -> Result<()> {
-    let gateway = context.gateway(&args.gateway)?;
+    let gateway = context.gateway(&args.gateway).await?;
     let secret = secret(&args)?;
     output::talk(&format!("Updating secret: {}.", secret.name));
     let answer = gateway.put_secret(Method::PUT, &secret).await?;
@@ -135,7 +136,7 @@ async fn update(args: Put, context: &Context) -> Result<()> {
 }
 
 async fn remove(args: Remove, context: &Context) -> Result<()> {
-    let gateway = context.gateway(&args.gateway)?;
+    let gateway = context.gateway(&args.gateway).await?;
     let namespace = args.namespace.unwrap_or_default();
     let secret = Secret { name: args.name, namespace, ..Default::default() };
     let answer = gateway.put_secret(Method::DELETE, &secret).await?;
@@ -143,7 +144,7 @@ async fn remove(args: Remove, context: &Context) -> Result<()> {
 }
 
 async fn list(args: List, context: &Context) -> Result<()> {
-    let gateway = context.gateway(&args.gateway)?;
+    let gateway = context.gateway(&args.gateway).await?;
     let mut secrets = gateway.secrets(args.namespace.as_deref().unwrap_or_default()).await?;
     secrets.sort_by(|a, b| a.name.cmp(&b.name));
     if args.list.is_json() {
@@ -159,8 +160,8 @@ async fn list(args: List, context: &Context) -> Result<()> {
 }
 
 async fn apply(args: Apply, context: &Context) -> Result<()> {
-    let gateway = context.gateway(&args.gateway)?;
-    let wanted = context.stack_secrets(args.namespace.as_deref())?;
+    let gateway = context.gateway(&args.gateway).await?;
+    let wanted = wanted(&args, context).await?;
     let mut failed = Vec::new();
     for (name, namespace) in &wanted {
         if let Err(error) = apply_one(&gateway, name, namespace).await {
@@ -168,6 +169,21 @@ async fn apply(args: Apply, context: &Context) -> Result<()> {
         }
     }
     super::all_or_error(failed, wanted.len(), "applied")
+}
+
+/// Names and namespaces of the secrets that the stack's functions mount, each once.
+async fn wanted(args: &Apply, context: &Context) -> Result<BTreeSet<(String, String)>> {
+    let (stack, functions) = context.functions().await?;
+    let namespace = args.namespace.as_deref();
+    let mut wanted = BTreeSet::new();
+    for function in functions {
+        let namespace = namespace.unwrap_or(&function.namespace);
+        wanted.extend(function.secrets.iter().map(|name| (name.clone(), namespace.to_owned())));
+    }
+    if wanted.is_empty() {
+        output::talk(&format!("The functions of {} mount no secrets.", stack.file));
+    }
+    Ok(wanted)
 }
 
 async fn apply_one(gateway: &Gateway, name: &str, namespace: &str) -> Result<()> {

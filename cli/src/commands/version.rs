@@ -41,7 +41,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     if args.short_version {
         return Ok(output::line(VERSION)?);
     }
-    let gateway = context.gateway(&args.gateway)?;
+    let gateway = context.gateway(&args.gateway).await?;
     let info = gateway.info(TIMEOUT).await;
     if let Err(error) = &info {
         output::talk(&format!("{} {error}", style::note("gateway:")));

@@ -1,0 +1,78 @@
+//! `faas deploy`: functions go to the gateway.
+
+use anyhow::Result;
+use provider::Function;
+
+use crate::Context;
+use crate::args::{GatewayArgs, Target};
+use crate::deploy::{FunctionFlags, UpdateFlags, deploy_function};
+use crate::error::usage;
+
+/// Arguments of `faas deploy`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    gateway: GatewayArgs,
+    /// The namespace
+    #[arg(short, long)]
+    namespace: Option<String>,
+    /// Deploy this image instead of a stack
+    #[arg(long, requires = "name")]
+    image: Option<String>,
+    /// The function's name, with --image
+    #[arg(long, requires = "image")]
+    name: Option<String>,
+    #[command(flatten)]
+    function: FunctionFlags,
+    #[command(flatten)]
+    update: UpdateFlags,
+    /// Taken and ignored: only building needs it
+    #[arg(long, hide = true)]
+    handler: Option<String>,
+    /// Taken and ignored: only building needs it
+    #[arg(long, hide = true)]
+    lang: Option<String>,
+}
+
+/// Deploys one image, or the functions of the stack; tries all of them before it fails.
+pub async fn run(args: Args, context: &Context) -> Result<()> {
+    let options = args.update.options()?;
+    let functions = wanted(&args, context).await?;
+    let gateway = context.gateway(&args.gateway).await?;
+    gateway.warn_if_plain();
+    let mut failed = Vec::new();
+    for function in &functions {
+        if let Err(error) = deploy_function(&gateway, function, &options).await {
+            failed.push(error);
+        }
+    }
+    super::all_or_error(failed, functions.len(), "deployed")
+}
+
+async fn wanted(args: &Args, context: &Context) -> Result<Vec<Function>> {
+    let mut functions = match (&args.name, &args.image) {
+        (Some(name), Some(image)) => vec![single(name, image)?],
+        _ => of_stack(context).await?,
+    };
+    for function in &mut functions {
+        if let Some(namespace) = &args.namespace {
+            function.namespace.clone_from(namespace);
+        }
+        args.function.apply(function);
+    }
+    Ok(functions)
+}
+
+fn single(name: &str, image: &str) -> Result<Function> {
+    let Target { name, namespace } = Target::new(name, None)?;
+    Ok(Function { service: name, namespace, image: image.to_owned(), ..Default::default() })
+}
+
+async fn of_stack(context: &Context) -> Result<Vec<Function>> {
+    if context.stack().await?.is_none() {
+        let hint = "give --name and --image, or a stack file with -f";
+        return Err(usage("there is nothing to deploy", hint));
+    }
+    let (stack, functions) = context.functions().await?;
+    functions.into_iter().map(|function| stack.to_function(function)).collect()
+}

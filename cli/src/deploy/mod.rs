@@ -1,0 +1,8 @@
+//! Deploying a function, as `deploy`, `store deploy` and `up` do it.
+
+mod flags;
+mod flow;
+mod wait;
+
+pub use flags::{FunctionFlags, Options, UpdateFlags};
+pub use flow::deploy_function;
