@@ -1,1 +1,31 @@
-//! relay.
+//! The data path that gateway and watchdog share.
+//!
+//! One single-threaded runtime per core ([`threads`]), each with its own listener ([`serve`]) and
+//! its own pool of upstream connections ([`Pool`]). Nothing here is shared between threads, so
+//! nothing takes a lock and nothing needs to be `Send`. Everything must run inside a
+//! `LocalRuntime` or `LocalSet`, because connections are driven by local tasks.
+
+mod body;
+mod call;
+mod conn;
+mod error;
+mod headers;
+mod listener;
+mod pool;
+mod server;
+mod shutdown;
+mod stream;
+mod target;
+pub mod threads;
+mod tunnel;
+
+pub use body::Body;
+pub use call::{Call, Forwarded, Rules};
+pub use error::{BodyError, SendError};
+pub use headers::strip_hop_by_hop;
+pub use listener::Listener;
+pub use pool::{Pool, PoolOptions};
+pub use server::{ServeOptions, serve};
+pub use shutdown::{Shutdown, Trigger, shutdown};
+pub use stream::Peer;
+pub use target::Target;

@@ -1,0 +1,59 @@
+//! What can go wrong on the data path.
+
+use std::error::Error as StdError;
+use std::io;
+
+use crate::Call;
+
+/// Why a body ended before its end. Whoever sends the body resets the connection then, so that
+/// nobody takes what came so far for the whole.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The call's deadline passed in mid-body.
+    #[error("the deadline passed in mid-body")]
+    Deadline,
+    /// The body is larger than allowed.
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(u64),
+    /// The connection that the body came from broke.
+    #[error("the connection broke in mid-body")]
+    Broken(#[source] hyper::Error),
+    /// Whatever made the body failed.
+    #[error(transparent)]
+    Source(Box<dyn StdError + Send + Sync>),
+}
+
+/// Why there is no answer from an upstream.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// No connection could be made. Nothing was sent, so the call may go elsewhere.
+    #[error("cannot connect: {source}")]
+    NotSent {
+        /// The call, whole.
+        call: Box<Call>,
+        /// Why.
+        source: io::Error,
+    },
+    /// The connection broke after (part of) the request may have been sent.
+    #[error("the connection broke before an answer: {0}")]
+    Broken(#[source] hyper::Error),
+    /// The deadline passed before an answer.
+    #[error("the deadline passed before an answer")]
+    Deadline,
+    /// The request's body could not be read, or was too large; not the upstream's fault.
+    #[error("the request body failed: {0}")]
+    RequestBody(#[source] BodyError),
+    /// The upstream switched protocols although nobody had asked it to.
+    #[error("the upstream switched protocols unasked")]
+    UnaskedUpgrade,
+}
+
+impl SendError {
+    /// The call, when nothing of it was sent: it is safe to try another replica.
+    pub fn into_unsent(self) -> Option<Call> {
+        match self {
+            SendError::NotSent { call, .. } => Some(*call),
+            _ => None,
+        }
+    }
+}
