@@ -14,6 +14,7 @@ pub mod exit;
 pub mod gateway;
 pub mod output;
 pub mod stack;
+pub mod store;
 
 pub use args::{Cli, command};
 pub use config::Environment;

@@ -5,7 +5,7 @@ mod input;
 use std::io::Write;
 
 use anyhow::{Context as _, Result};
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 
 use crate::args::{GatewayArgs, key_value};
@@ -52,7 +52,10 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     };
     let request = shaped(gateway.call(args.method.clone(), &url), &args);
     let request = match input::body(&args.method).await? {
-        Some(body) => request.body(body),
+        Some(input::Input { body, length: Some(length) }) => {
+            request.header(CONTENT_LENGTH, length).body(body)
+        }
+        Some(input) => request.body(input.body),
         None => request,
     };
     let response = gateway.send(request).await?;

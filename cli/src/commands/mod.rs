@@ -8,6 +8,7 @@ use crate::error;
 pub mod completion;
 pub mod deploy;
 pub mod describe;
+pub mod generate;
 pub mod invoke;
 pub mod list;
 pub mod login;
@@ -18,6 +19,7 @@ pub mod ready;
 pub mod remove;
 pub mod scale;
 pub mod secret;
+pub mod store;
 pub mod version;
 
 // Verbs of building and templates.
@@ -43,6 +45,10 @@ pub enum Command {
     Scale(scale::Args),
     /// Wait until the gateway or a function is ready
     Ready(ready::Args),
+    /// List, show and deploy ready-made functions
+    Store(store::Args),
+    /// Print Kubernetes objects of functions
+    Generate(generate::Args),
     /// Manage secrets
     Secret(secret::Args),
     /// Manage namespaces
@@ -71,6 +77,8 @@ impl Command {
             Self::Remove(args) => remove::run(args, context).await,
             Self::Scale(args) => scale::run(args, context).await,
             Self::Ready(args) => ready::run(args, context).await,
+            Self::Store(args) => store::run(args, context).await,
+            Self::Generate(args) => generate::run(args, context).await,
             Self::Secret(args) => secret::run(args, context).await,
             Self::Namespace(args) => namespace::run(args, context).await,
             Self::Login(args) => login::run(args, context).await,

@@ -276,7 +276,7 @@ fn dump(request: &Request) {
 }
 
 /// The innermost cause: the one that says something.
-fn root(error: &reqwest::Error) -> String {
+pub(crate) fn root(error: &reqwest::Error) -> String {
     let mut cause: &dyn StdError = error;
     while let Some(inner) = cause.source() {
         cause = inner;

@@ -15,8 +15,14 @@ use crate::output;
 /// Most bytes that are read at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 
+/// A body, and its length in bytes when that is known.
+pub(super) struct Input {
+    pub(super) body: Body,
+    pub(super) length: Option<u64>,
+}
+
 /// Stdin as a body; none when it is empty, or a terminal and the method needs no body.
-pub(super) async fn body(method: &Method) -> Result<Option<Body>> {
+pub(super) async fn body(method: &Method) -> Result<Option<Input>> {
     if io::stdin().is_terminal() {
         if [Method::GET, Method::HEAD, Method::OPTIONS].contains(method) {
             return Ok(None);
@@ -24,7 +30,11 @@ pub(super) async fn body(method: &Method) -> Result<Option<Body>> {
         output::talk("Reading from STDIN - hit (Control + D) to stop.");
     }
     if let Some(file) = regular_file()? {
-        return Ok(Some(Body::from(tokio::fs::File::from_std(file))));
+        let length = file.metadata()?.len();
+        return Ok(Some(Input {
+            body: tokio::fs::File::from_std(file).into(),
+            length: Some(length),
+        }));
     }
     let mut stdin = tokio::io::stdin();
     // An empty stdin, such as /dev/null, makes a call without a body instead of a chunked one.
@@ -32,7 +42,7 @@ pub(super) async fn body(method: &Method) -> Result<Option<Body>> {
         return Ok(None);
     };
     let rest = stream::try_unfold((Some(first), stdin), next);
-    Ok(Some(Body::wrap_stream(rest)))
+    Ok(Some(Input { body: Body::wrap_stream(rest), length: None }))
 }
 
 /// Stdin when it is a file that is read from its start, so that its length is known.

@@ -1,0 +1,150 @@
+//! `faas generate`: Kubernetes objects of functions (contract 8.6).
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use provider::{DEFAULT_NAMESPACE, Function, Resources};
+use serde::Serialize;
+
+use super::store::StoreArgs;
+use crate::args::key_value;
+use crate::{Context, output};
+
+/// Arguments of `faas generate`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The API version of the objects
+    #[arg(long, default_value = "openfaas.com/v1", value_name = "VERSION")]
+    api: String,
+    /// The namespace of functions that name none
+    #[arg(short, long, default_value = DEFAULT_NAMESPACE)]
+    namespace: String,
+    /// A function of the store, instead of the stack's
+    #[arg(long, value_name = "NAME")]
+    from_store: Option<String>,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// A label, KEY=VALUE
+    #[arg(short = 'l', long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
+    labels: Vec<(String, String)>,
+    /// An annotation, KEY=VALUE
+    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = key_value)]
+    annotations: Vec<(String, String)>,
+}
+
+/// A Function object.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Object<'a> {
+    api_version: &'a str,
+    kind: &'static str,
+    metadata: Metadata<'a>,
+    spec: Spec<'a>,
+}
+
+#[derive(Serialize)]
+struct Metadata<'a> {
+    name: &'a str,
+    namespace: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec<'a> {
+    name: &'a str,
+    image: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    handler: &'a str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    environment: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    constraints: &'a [String],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    secrets: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<&'a Resources>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requests: Option<&'a Resources>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    read_only_root_filesystem: bool,
+}
+
+/// Prints the objects, a YAML document each.
+pub async fn run(args: Args, context: &Context) -> Result<()> {
+    let mut text = String::new();
+    for (mut function, handler) in functions(&args, context).await? {
+        function.labels.extend(args.labels.iter().cloned());
+        function.annotations.extend(args.annotations.iter().cloned());
+        if function.namespace.is_empty() {
+            function.namespace.clone_from(&args.namespace);
+        }
+        text.push_str("---\n");
+        text.push_str(&serde_yaml::to_string(&object(&args.api, &function, &handler))?);
+    }
+    Ok(output::print(&text)?)
+}
+
+/// The functions that are meant, and their handlers.
+async fn functions(args: &Args, context: &Context) -> Result<Vec<(Function, String)>> {
+    if let Some(name) = &args.from_store {
+        let store = args.store.open(context).await?;
+        return Ok(vec![(store.item(name)?.function(args.store.platform())?, String::new())]);
+    }
+    let (stack, functions) = context.functions().await?;
+    let wire = |f: &crate::stack::Function| Ok((stack.to_function(f)?, f.handler.clone()));
+    functions.into_iter().map(wire).collect()
+}
+
+fn object<'a>(api: &'a str, function: &'a Function, handler: &'a str) -> Object<'a> {
+    // The object has no key for the process.
+    let mut environment = function.env_vars.clone();
+    if !function.env_process.is_empty() {
+        environment.insert("fprocess".to_owned(), function.env_process.clone());
+    }
+    Object {
+        api_version: api,
+        kind: "Function",
+        metadata: Metadata { name: &function.service, namespace: &function.namespace },
+        spec: Spec {
+            name: &function.service,
+            image: &function.image,
+            handler,
+            labels: &function.labels,
+            annotations: &function.annotations,
+            environment,
+            constraints: &function.constraints,
+            secrets: &function.secrets,
+            limits: function.limits.as_ref(),
+            requests: function.requests.as_ref(),
+            read_only_root_filesystem: function.read_only_root_filesystem,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object() {
+        let function = Function {
+            service: "echo".to_owned(),
+            image: "flint/echo:1".to_owned(),
+            namespace: "dev".to_owned(),
+            env_process: "cat".to_owned(),
+            secrets: vec!["key".to_owned()],
+            ..Default::default()
+        };
+        let text = serde_yaml::to_string(&object("openfaas.com/v1", &function, "./echo")).unwrap();
+        assert_eq!(
+            text,
+            "apiVersion: openfaas.com/v1\nkind: Function\nmetadata:\n  name: echo\n  \
+             namespace: dev\nspec:\n  name: echo\n  image: flint/echo:1\n  handler: ./echo\n  \
+             environment:\n    fprocess: cat\n  secrets:\n  - key\n"
+        );
+    }
+}
