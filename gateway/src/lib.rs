@@ -1,1 +1,14 @@
-//! gateway.
+//! Flint's gateway: one address in front of all functions, and the API that manages them.
+
+pub mod api;
+pub mod app;
+pub mod auth;
+pub mod call;
+pub mod config;
+pub mod directory;
+pub mod error;
+pub mod metrics;
+mod record;
+pub mod scaler;
+pub mod state;
+mod ui;

@@ -1,0 +1,283 @@
+//! Puts the parts together, starts them, and stops them in order.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use http::Request;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use hyper::body::Incoming;
+use provider::docker::{Docker, DockerConfig};
+use provider::{Calls, Provider};
+use relay::{Body, Listener, Peer, ServeOptions, Shutdown};
+use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
+use tower_service::Service;
+
+use crate::api::{self, Api};
+use crate::auth::{Credentials, CredentialsError};
+use crate::call::{Caller, PREFIX, Shared};
+use crate::config::{Config, ConfigError, ProviderKind};
+use crate::directory::Directory;
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::scaler::Scaler;
+use crate::state::{StateDir, StateError};
+
+/// Longest wait at the start for the provider to tell what runs.
+const SYNC: Duration = Duration::from_secs(30);
+/// The port at which functions reach the gateway (design, section 5).
+const FUNCTIONS_PORT: u16 = 8080;
+
+/// Why the gateway does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A flag or variable cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The state folder cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The credentials cannot be read or made.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The provider does not answer.
+    #[error(transparent)]
+    Provider(#[from] provider::Error),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The metrics cannot be registered.
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+    /// The kernel gave no threads or signals.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// What a thread that relays calls is made from.
+struct Seed {
+    listener: std::net::TcpListener,
+    options: ServeOptions,
+    shutdown: Shutdown,
+    shared: Arc<Shared>,
+    router: Router,
+    runtime: Handle,
+}
+
+/// Runs the gateway until it is told to stop, and then until its calls have ended.
+pub async fn run(config: Config) -> Result<(), StartError> {
+    config.validate()?;
+    let state = StateDir::open(&config.state_dir()?)?;
+    let credentials = credentials(&config, &state)?;
+    let (metrics, calls) = (Metrics::new()?, Calls::default());
+    let (provider, bridge) = provider(&config, &state, &calls).await?;
+    let directory = Arc::new(Directory::new(calls, metrics.clone(), config.upstream_timeout));
+    tokio::spawn({
+        let (directory, events) = (directory.clone(), provider.watch());
+        async move { directory.follow(events).await }
+    });
+    wait_for_sync(&directory).await;
+    let runtime = Handle::current();
+    let scaler = Arc::new(Scaler::new(provider.clone(), directory.clone(), runtime.clone()));
+    let api = Api {
+        provider,
+        directory: directory.clone(),
+        scaler: scaler.clone(),
+        writes: Default::default(),
+    };
+    let router = api::router(Arc::new(api), credentials);
+    let shared = Shared {
+        directory,
+        scaler,
+        scale_from_zero: config.scale_from_zero,
+        access_log: config.access_log,
+    };
+    serve_metrics(config.listen_metrics(), metrics).await?;
+    let mut stop = StopSignals::new()?;
+    let (trigger, shutdown) = relay::shutdown();
+    let listeners = bind(&config, bridge)?;
+    let address = listeners[0].local_addr()?;
+    let shared = Arc::new(shared);
+    let seeds = listeners.into_iter().map(|listener| Seed {
+        listener,
+        options: serve_options(&config),
+        shutdown: shutdown.clone(),
+        shared: shared.clone(),
+        router: router.clone(),
+        runtime: runtime.clone(),
+    });
+    let threads = relay::threads::start(seeds.collect(), relay_calls)?;
+    println!("faas-gateway {} listening on http://{address}", env!("CARGO_PKG_VERSION"));
+    stop.wait().await;
+    tracing::info!(
+        "stopping: no new calls, {} ms for those in flight",
+        config.write_timeout.as_millis()
+    );
+    trigger.drain();
+    let ended = tokio::task::spawn_blocking(|| threads.join());
+    tokio::select! {
+        _ = ended => tracing::info!("stopped"),
+        () = stop.wait() => tracing::warn!("told to stop again: calls in flight are cut"),
+    }
+    Ok(())
+}
+
+fn credentials(config: &Config, state: &StateDir) -> Result<Option<Credentials>, StartError> {
+    Ok(match (&config.secret_mount_path, config.basic_auth) {
+        (_, false) => None,
+        (Some(dir), true) => Some(Credentials::read(dir)?),
+        (None, true) => Some(Credentials::read_or_create(state.path())?),
+    })
+}
+
+/// The provider, and the address at which its functions see this machine.
+async fn provider(
+    config: &Config,
+    state: &StateDir,
+    calls: &Calls,
+) -> Result<(Arc<dyn Provider>, Option<IpAddr>), StartError> {
+    match config.provider {
+        ProviderKind::Docker | ProviderKind::Auto => {
+            let usual = DockerConfig::new(state.path().to_owned(), calls.clone());
+            let docker = Docker::connect(DockerConfig {
+                host: config.docker_host.clone(),
+                network: config.docker_network.clone(),
+                docker_config: config.docker_config(),
+                default_timeout: config.upstream_timeout,
+                ..usual
+            })
+            .await?;
+            let bridge = docker.gateway_ip().await?;
+            Ok((docker, Some(bridge.into())))
+        }
+    }
+}
+
+async fn wait_for_sync(directory: &Directory) {
+    if tokio::time::timeout(SYNC, directory.synced()).await.is_err() {
+        tracing::warn!("the provider has not told what runs; calls are answered 503 until it does");
+    }
+}
+
+fn serve_options(config: &Config) -> ServeOptions {
+    ServeOptions {
+        header_timeout: config.read_timeout,
+        idle_timeout: config.read_timeout,
+        drain_timeout: config.write_timeout,
+        ..ServeOptions::default()
+    }
+}
+
+/// One socket a thread; one more where functions look for the gateway, when that is elsewhere.
+fn bind(config: &Config, bridge: Option<IpAddr>) -> Result<Vec<std::net::TcpListener>, StartError> {
+    let address = config.listen();
+    let threads = config.threads.map_or_else(relay::threads::per_core, usize::from);
+    let mut listeners = Listener::bind_tcp(address, threads)
+        .map_err(|source| StartError::Listen { address, source })?;
+    let covered = |ip: IpAddr| {
+        config.port == FUNCTIONS_PORT && (address.ip().is_unspecified() || address.ip() == ip)
+    };
+    if let Some(ip) = bridge.filter(|ip| !covered(*ip)) {
+        let address = SocketAddr::new(ip, FUNCTIONS_PORT);
+        match Listener::bind_tcp(address, 1) {
+            Ok(more) => listeners.extend(more),
+            Err(error) => {
+                tracing::warn!(%address, %error, "functions cannot call each other: cannot listen");
+            }
+        }
+    }
+    Ok(listeners)
+}
+
+/// The work of one data thread: calls here, everything else on the API's runtime.
+async fn relay_calls(seed: Seed) {
+    let Seed { listener, options, shutdown, shared, router, runtime } = seed;
+    let listener = match Listener::from_tcp(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "cannot serve"),
+    };
+    let caller = std::rc::Rc::new(Caller::new(shared));
+    let handler = move |request: Request<Incoming>, peer: Peer| {
+        let (caller, router, runtime) = (caller.clone(), router.clone(), runtime.clone());
+        async move {
+            match request.uri().path().starts_with(PREFIX) {
+                true => caller.call(request, peer).await,
+                false => system(request, router, &runtime).await,
+            }
+        }
+    };
+    relay::serve(listener, options, shutdown, handler).await;
+}
+
+/// Hands a request to the API and its answer back.
+async fn system(
+    request: Request<Incoming>,
+    mut router: Router,
+    runtime: &Handle,
+) -> http::Response<Body> {
+    let answer = runtime.spawn(async move { router.call(request).await });
+    match answer.await {
+        Ok(Ok(response)) => response.map(Body::boxed),
+        Ok(Err(never)) => match never {},
+        Err(panic) => {
+            tracing::error!(%panic, "a handler failed");
+            let error = provider::Error::Backend {
+                backend: "gateway",
+                reason: "a handler failed".to_owned(),
+            };
+            Error::from(error).response().map(Body::from)
+        }
+    }
+}
+
+async fn serve_metrics(address: SocketAddr, metrics: Metrics) -> Result<(), StartError> {
+    let listen = |source| StartError::Listen { address, source };
+    let listener = tokio::net::TcpListener::bind(address).await.map_err(listen)?;
+    let address = listener.local_addr()?;
+    let router = Router::new()
+        .route("/metrics", get(metrics_text))
+        .route("/healthz", get(async || "OK"))
+        .with_state(metrics);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    println!("faas-gateway metrics on http://{address}/metrics");
+    Ok(())
+}
+
+async fn metrics_text(State(metrics): State<Metrics>) -> axum::response::Response {
+    let text = metrics.text().unwrap_or_default();
+    let mut response = axum::response::Response::new(axum::body::Body::from(text));
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+/// SIGTERM and SIGINT.
+struct StopSignals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl StopSignals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

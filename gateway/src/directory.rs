@@ -1,0 +1,371 @@
+//! What runs now: kept whole from the provider's events by one writer, read without locks.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use provider::{
+    Address, Calls, DEFAULT_NAMESPACE, Event, Function, Name, Replica, Slot, State, Status,
+};
+use relay::Target;
+use tokio::sync::watch;
+
+use crate::metrics::{FunctionMetrics, Metrics};
+
+/// All functions, by `fn.ns` and, in the default namespace, by `fn` too.
+pub struct Directory {
+    functions: ArcSwap<HashMap<Box<str>, Arc<Entry>>>,
+    /// Held by whoever writes; also what keeps removed functions from coming back.
+    writer: Mutex<HashMap<Name, u64>>,
+    synced: watch::Sender<bool>,
+    calls: Calls,
+    metrics: Metrics,
+    default_timeout: Duration,
+}
+
+/// One function as it is now. Entries never change; a newer one takes the place.
+pub struct Entry {
+    /// Its name.
+    pub name: Name,
+    /// `fn.ns`, as metrics and logs show it.
+    pub label: Arc<str>,
+    /// What the provider said.
+    pub status: Status,
+    /// The longest that one of its calls may take.
+    pub timeout: Duration,
+    /// What outlives a change: its series, and who waits for one.
+    pub live: Arc<Live>,
+    endpoints: Vec<Endpoint>,
+}
+
+/// What a function keeps from one entry to the next.
+pub struct Live {
+    /// Its series.
+    pub metrics: FunctionMetrics,
+    /// Sent to on every change.
+    pub changed: watch::Sender<()>,
+    /// Calls that wait for a replica.
+    pub waiting: AtomicUsize,
+}
+
+/// A replica that takes calls.
+pub struct Endpoint {
+    /// The replica's name.
+    pub replica: Arc<str>,
+    /// Where it answers.
+    pub target: Target,
+    counter: Arc<provider::Counter>,
+}
+
+impl Directory {
+    /// An empty one.
+    pub fn new(calls: Calls, metrics: Metrics, default_timeout: Duration) -> Self {
+        Self {
+            functions: ArcSwap::default(),
+            writer: Mutex::default(),
+            synced: watch::Sender::new(false),
+            calls,
+            metrics,
+            default_timeout,
+        }
+    }
+
+    /// Takes in the provider's events until they end.
+    pub async fn follow(&self, mut events: BoxStream<'static, Event>) {
+        while let Some(event) = events.next().await {
+            match event {
+                Event::Reset(all) => self.reset(all),
+                Event::Changed(status) => self.changed(*status),
+                Event::Gone(name) => self.gone(&name),
+            }
+        }
+        tracing::error!("the provider's events have ended");
+    }
+
+    /// Whether the provider's functions are known.
+    pub fn is_synced(&self) -> bool {
+        *self.synced.borrow()
+    }
+
+    /// Returns when the provider's functions are known.
+    pub async fn synced(&self) {
+        // The sender lives as long as this does, so that the only outcome is that it is true.
+        let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
+    }
+
+    /// A function by `fn` or `fn.ns`.
+    pub fn get(&self, name: &str) -> Option<Arc<Entry>> {
+        self.functions.load().get(name).cloned()
+    }
+
+    /// A function by its name.
+    pub fn find(&self, name: &Name) -> Option<Arc<Entry>> {
+        self.get(&name.to_string())
+    }
+
+    /// The functions of a namespace, sorted by name.
+    pub fn list(&self, namespace: &str) -> Vec<Arc<Entry>> {
+        let functions = self.functions.load();
+        let mut list: Vec<_> = functions
+            .iter()
+            .filter(|(key, entry)| key.contains('.') && entry.name.namespace() == namespace)
+            .map(|(_, entry)| entry.clone())
+            .collect();
+        list.sort_by(|a, b| a.name.cmp(&b.name));
+        list
+    }
+
+    /// Takes in what a deploy returned, unless the events have told as much already.
+    pub fn deployed(&self, status: Status) {
+        let Some(name) = status.name() else { return };
+        let mut removed = self.lock();
+        removed.remove(&name);
+        if self.find(&name).is_none_or(|known| known.status.generation < status.generation) {
+            self.put(name, status);
+        }
+    }
+
+    /// Drops a function whose removal was asked for, before the events tell.
+    pub fn removed(&self, name: &Name) {
+        let mut removed = self.lock();
+        if let Some(entry) = self.find(name) {
+            removed.insert(name.clone(), entry.status.generation);
+        }
+        self.drop_entry(name);
+    }
+
+    fn reset(&self, all: Vec<Status>) {
+        let mut removed = self.lock();
+        removed.clear();
+        let names: Vec<Name> = all.iter().filter_map(Status::name).collect();
+        let known: Vec<Name> = self.functions.load().values().map(|e| e.name.clone()).collect();
+        for name in known.iter().filter(|name| !names.contains(name)) {
+            self.drop_entry(name);
+        }
+        for status in all {
+            if let Some(name) = status.name() {
+                self.put(name, status);
+            }
+        }
+        self.synced.send_replace(true);
+    }
+
+    fn changed(&self, status: Status) {
+        let Some(name) = status.name() else { return };
+        let removed = self.lock();
+        let is_removed = removed.get(&name).is_some_and(|last| status.generation <= *last);
+        let is_old =
+            self.find(&name).is_some_and(|known| status.generation < known.status.generation);
+        if !is_removed && !is_old {
+            self.put(name, status);
+        }
+    }
+
+    fn gone(&self, name: &Name) {
+        self.lock().remove(name);
+        self.drop_entry(name);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Name, u64>> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, name: Name, status: Status) {
+        let live = match self.find(&name) {
+            Some(known) => known.live.clone(),
+            None => Arc::new(Live::new(&name, &self.metrics)),
+        };
+        let entry = Arc::new(self.entry(name, status, live));
+        entry.observe();
+        self.functions.rcu(|functions| {
+            let mut functions = HashMap::clone(functions);
+            for key in keys(&entry.name) {
+                functions.insert(key, entry.clone());
+            }
+            functions
+        });
+        entry.live.changed.send_replace(());
+    }
+
+    fn drop_entry(&self, name: &Name) {
+        let Some(entry) = self.find(name) else { return };
+        self.functions.rcu(|functions| {
+            let mut functions = HashMap::clone(functions);
+            for key in keys(name) {
+                functions.remove(&key);
+            }
+            functions
+        });
+        entry.live.metrics.forget();
+        for replica in &entry.status.replicas {
+            self.calls.forget(&replica.id);
+        }
+        entry.live.changed.send_replace(());
+    }
+
+    fn entry(&self, name: Name, status: Status, live: Arc<Live>) -> Entry {
+        let endpoints = status.ready().filter_map(|r| self.endpoint(r)).collect();
+        let timeout = timeout_of(&status.function).unwrap_or(self.default_timeout);
+        let label = name.to_string().into();
+        Entry { name, label, status, timeout, live, endpoints }
+    }
+
+    fn endpoint(&self, replica: &Replica) -> Option<Endpoint> {
+        let target = match replica.address.as_ref()? {
+            Address::Tcp(address) => Target::Tcp(*address),
+            Address::Unix(path) => Target::unix(path),
+        };
+        let counter = self.calls.counter(&replica.id);
+        Some(Endpoint { replica: replica.id.as_str().into(), target, counter })
+    }
+}
+
+fn timeout_of(function: &Function) -> Option<Duration> {
+    function.timeout().ok().flatten()
+}
+
+fn keys(name: &Name) -> impl Iterator<Item = Box<str>> {
+    let short = (name.namespace() == DEFAULT_NAMESPACE).then(|| name.function().into());
+    std::iter::once(name.to_string().into_boxed_str()).chain(short)
+}
+
+impl Live {
+    fn new(name: &Name, metrics: &Metrics) -> Self {
+        let metrics = metrics.function(&name.to_string());
+        Self { metrics, changed: watch::Sender::new(()), waiting: AtomicUsize::new(0) }
+    }
+}
+
+impl Entry {
+    /// Takes a slot on the replica with fewer calls in flight of two picked at random, leaving
+    /// out those in `tried`. `None` when no replica takes calls.
+    pub fn pick(&self, dice: usize, tried: &[Arc<str>]) -> Option<(&Endpoint, Slot)> {
+        let count = self.endpoints.len();
+        let open = |e: &&Endpoint| {
+            !e.counter.is_closed() && (tried.is_empty() || !tried.contains(&e.replica))
+        };
+        if count == 0 {
+            return None;
+        }
+        let (one, two) = (dice % count, (dice / count + 1 + dice) % count);
+        let pair = [&self.endpoints[one], &self.endpoints[two]];
+        let best = pair.into_iter().filter(open).min_by_key(|e| e.counter.in_flight());
+        let taken = best.and_then(|endpoint| Some((endpoint, endpoint.counter.enter()?)));
+        taken.or_else(|| {
+            let mut rest = self.endpoints.iter().filter(open);
+            rest.find_map(|endpoint| Some((endpoint, endpoint.counter.enter()?)))
+        })
+    }
+
+    /// Whether it sleeps: nothing runs, nothing is wanted to.
+    pub fn is_asleep(&self) -> bool {
+        let frozen = |r: &Replica| r.state == State::Frozen;
+        self.endpoints.is_empty()
+            && (self.status.desired == 0 || self.status.replicas.iter().any(frozen))
+    }
+
+    fn observe(&self) {
+        let minimum = self.status.function.scale().map_or(1, |scale| scale.min);
+        self.live.metrics.replicas(self.status.desired, self.endpoints.len(), minimum);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(name: &str, generation: u64, replicas: &[(&str, State)]) -> Status {
+        let body = format!(r#"{{"service":"{name}","image":"i"}}"#);
+        let replica = |(id, state): &(&str, State)| Replica {
+            id: (*id).to_owned(),
+            address: Some(Address::Tcp(([127, 0, 0, 1], 9).into())),
+            state: *state,
+            generation,
+            restarts: 0,
+            last_exit: String::new(),
+        };
+        Status {
+            function: Function::from_json(body.as_bytes()).unwrap(),
+            desired: replicas.len() as u32,
+            replicas: replicas.iter().map(replica).collect(),
+            generation,
+            created_at: jiff::Timestamp::UNIX_EPOCH,
+            reason: String::new(),
+        }
+    }
+
+    fn directory() -> Directory {
+        let metrics = Metrics::new().unwrap();
+        Directory::new(Calls::default(), metrics, Duration::from_secs(60))
+    }
+
+    #[test]
+    fn a_function_of_the_default_namespace_has_two_names() {
+        let directory = directory();
+        directory.changed(status("echo", 1, &[]));
+        assert!(directory.get("echo").is_some() && directory.get("echo.openfaas-fn").is_some());
+        assert!(directory.get("echo.other").is_none());
+        assert_eq!(directory.list(DEFAULT_NAMESPACE).len(), 1);
+        directory.gone(&Name::parse("echo").unwrap());
+        assert!(directory.get("echo").is_none() && directory.get("echo.openfaas-fn").is_none());
+    }
+
+    #[test]
+    fn only_ready_replicas_are_picked_and_the_less_busy_first() {
+        let directory = directory();
+        let replicas = [("a", State::Ready), ("b", State::Ready), ("c", State::Draining)];
+        directory.changed(status("echo", 1, &replicas));
+        let entry = directory.get("echo").unwrap();
+        let held: Vec<_> = (0..10).filter_map(|dice| entry.pick(dice, &[])).collect();
+        let of = |id: &str| held.iter().filter(|(e, _)| &*e.replica == id).count();
+        assert_eq!((of("a"), of("b"), of("c")), (5, 5, 0));
+    }
+
+    #[tokio::test]
+    async fn a_draining_replica_is_left_out_even_before_the_event() {
+        let directory = directory();
+        directory.changed(status("echo", 1, &[("a", State::Ready), ("b", State::Ready)]));
+        directory.calls.drain("a", Duration::from_secs(9)).await;
+        let entry = directory.get("echo").unwrap();
+        for dice in 0..10 {
+            assert_eq!(&*entry.pick(dice, &[]).unwrap().0.replica, "b");
+        }
+        assert!(entry.pick(0, &["b".into()]).is_none());
+    }
+
+    #[test]
+    fn a_late_event_brings_no_removed_function_back() {
+        let directory = directory();
+        let name = Name::parse("echo").unwrap();
+        directory.changed(status("echo", 1, &[]));
+        directory.removed(&name);
+        directory.changed(status("echo", 1, &[]));
+        assert!(directory.find(&name).is_none());
+        directory.deployed(status("echo", 2, &[]));
+        assert!(directory.find(&name).is_some());
+    }
+
+    #[test]
+    fn what_a_deploy_returned_does_not_undo_what_came_after() {
+        let directory = directory();
+        directory.changed(status("echo", 2, &[("a", State::Ready)]));
+        directory.deployed(status("echo", 2, &[("a", State::Starting)]));
+        assert!(directory.get("echo").unwrap().pick(0, &[]).is_some());
+        directory.changed(status("echo", 1, &[]));
+        assert_eq!(directory.get("echo").unwrap().status.generation, 2);
+    }
+
+    #[test]
+    fn a_reset_drops_what_is_not_in_it() {
+        let directory = directory();
+        assert!(!directory.is_synced());
+        directory.changed(status("old", 1, &[]));
+        directory.reset(vec![status("new", 1, &[])]);
+        assert!(directory.is_synced());
+        assert!(directory.get("old").is_none() && directory.get("new").is_some());
+    }
+}

@@ -1,0 +1,170 @@
+//! Everything that a client can be told went wrong, and the one place that gives it a status.
+
+use axum::response::{IntoResponse, Response as AxumResponse};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{Response, StatusCode};
+
+/// Names the error on answers that the platform made (design, section 7).
+pub const ERROR_HEADER: &str = "x-faas-error";
+/// Marks answers that the platform made, for queue workers (contract 3.3).
+pub const INTERNAL_HEADER: &str = "x-openfaas-internal";
+
+/// A handler's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a client can be told went wrong.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The provider said no.
+    #[error(transparent)]
+    Provider(#[from] provider::Error),
+    /// A call to a function that is not there.
+    #[error("function {0} not found; `faas list` shows the functions there are")]
+    NoFunction(String),
+    /// Nothing answers at this path.
+    #[error("404 page not found")]
+    NoRoute,
+    /// Credentials are missing or wrong.
+    #[error("invalid credentials")]
+    Unauthorized,
+    /// The body is longer than this route takes.
+    #[error("the body is over the limit of {limit_bytes} bytes")]
+    BodyTooLarge {
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// The body did not arrive.
+    #[error("the body could not be read: {0}")]
+    BodyBroken(String),
+    /// No replica became ready in time.
+    #[error("function {name} is not ready: {reason}")]
+    NotReady {
+        /// The function.
+        name: String,
+        /// What is known of why.
+        reason: String,
+    },
+    /// Too many calls wait for the function to become ready.
+    #[error("function {name} has {limit} calls waiting for it to become ready")]
+    Crowded {
+        /// The function.
+        name: String,
+        /// The most that may wait.
+        limit: usize,
+    },
+    /// A replica refused the call or broke before it answered.
+    #[error("function {name}, replica {replica}: {reason}")]
+    Replica {
+        /// The function.
+        name: String,
+        /// The replica.
+        replica: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The call took longer than it may.
+    #[error("function {name} did not answer within {limit_ms} ms (limit of the gateway hop)")]
+    Deadline {
+        /// The function.
+        name: String,
+        /// The limit.
+        limit_ms: u128,
+    },
+    /// The gateway has not seen the provider's functions yet.
+    #[error("the gateway is starting and does not know the functions yet")]
+    Starting,
+    /// Not this method, here.
+    #[error("an upgrade or CONNECT cannot be served here: {0}")]
+    BadRequest(String),
+}
+
+/// How an [`Error`] is answered.
+struct Answer {
+    status: StatusCode,
+    code: &'static str,
+    retry_after_seconds: Option<u32>,
+}
+
+impl Error {
+    /// The one place that gives an error its status and its stable code.
+    fn answer(&self) -> Answer {
+        use StatusCode as S;
+        use provider::Error as P;
+        let (status, code, retry_after_seconds) = match self {
+            Self::Provider(P::Invalid { .. }) => (S::BAD_REQUEST, "invalid", None),
+            Self::Provider(P::Image { .. }) => (S::BAD_REQUEST, "image", None),
+            Self::Provider(P::NotFound(_)) => (S::NOT_FOUND, "not_found", None),
+            Self::Provider(P::Exists(_)) => (S::CONFLICT, "exists", None),
+            Self::Provider(P::Conflict(_)) => (S::CONFLICT, "conflict", None),
+            Self::Provider(P::Unsupported(_)) => (S::NOT_IMPLEMENTED, "unsupported", None),
+            Self::Provider(P::Unavailable { .. }) => {
+                (S::SERVICE_UNAVAILABLE, "backend_away", Some(1))
+            }
+            Self::Provider(P::Backend { .. }) => (S::INTERNAL_SERVER_ERROR, "backend", None),
+            Self::NoFunction(_) => (S::NOT_FOUND, "no_function", None),
+            Self::NoRoute => (S::NOT_FOUND, "no_route", None),
+            Self::Unauthorized => (S::UNAUTHORIZED, "unauthorized", None),
+            Self::BodyTooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "body_too_large", None),
+            Self::BodyBroken(_) => (S::BAD_REQUEST, "body_broken", None),
+            Self::BadRequest(_) => (S::BAD_REQUEST, "bad_request", None),
+            Self::NotReady { .. } => (S::SERVICE_UNAVAILABLE, "not_ready", Some(1)),
+            Self::Crowded { .. } => (S::TOO_MANY_REQUESTS, "crowded", Some(1)),
+            Self::Replica { .. } => (S::BAD_GATEWAY, "replica", None),
+            Self::Deadline { .. } => (S::GATEWAY_TIMEOUT, "deadline", None),
+            Self::Starting => (S::SERVICE_UNAVAILABLE, "starting", Some(1)),
+        };
+        Answer { status, code, retry_after_seconds }
+    }
+
+    /// The status that a client sees.
+    pub fn status(&self) -> StatusCode {
+        self.answer().status
+    }
+
+    /// The answer as a client sees it: plain text, the code in a header.
+    pub fn response(&self) -> Response<String> {
+        let answer = self.answer();
+        let mut response = Response::new(format!("{self}\n"));
+        *response.status_mut() = answer.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(ERROR_HEADER, HeaderValue::from_static(answer.code));
+        headers.insert(INTERNAL_HEADER, HeaderValue::from_static("gateway"));
+        if let Some(seconds) = answer.retry_after_seconds {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
+        if answer.status == StatusCode::UNAUTHORIZED {
+            let realm = HeaderValue::from_static(r#"Basic realm="Restricted""#);
+            headers.insert(WWW_AUTHENTICATE, realm);
+        }
+        response
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> AxumResponse {
+        if self.status().is_server_error() {
+            tracing::warn!(error = %self, "request failed");
+        }
+        self.response().map(axum::body::Body::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_carries_status_code_and_text() {
+        let response = Error::NoFunction("echo".to_owned()).response();
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        assert_eq!(response.headers()[ERROR_HEADER], "no_function");
+        assert!(response.body().contains("echo"));
+    }
+
+    #[test]
+    fn what_may_pass_by_itself_says_when_to_retry() {
+        let error = Error::NotReady { name: "echo".to_owned(), reason: "starting".to_owned() };
+        assert_eq!(error.response().headers()[RETRY_AFTER], "1");
+    }
+}

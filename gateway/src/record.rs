@@ -1,0 +1,69 @@
+//! What is kept of one call: counted and logged when it ends, however it ends.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{Method, Request, StatusCode};
+
+use crate::call::CLIENT_GONE;
+use crate::directory::Live;
+
+/// One call; dropping it ends the call.
+pub(crate) struct Record {
+    live: Arc<Live>,
+    start: Instant,
+    status: Cell<StatusCode>,
+    replica: RefCell<Option<Arc<str>>>,
+    line: Option<Line>,
+}
+
+/// What only the access log needs.
+struct Line {
+    method: Method,
+    path: String,
+    call_id: String,
+}
+
+impl Record {
+    /// Begins a call.
+    pub(crate) fn new<B>(live: Arc<Live>, request: &Request<B>, log: bool) -> Self {
+        live.metrics.started.inc();
+        live.metrics.in_flight.inc();
+        let id = request.headers().get("x-call-id").map(http::HeaderValue::as_bytes);
+        let line = log.then(|| Line {
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            call_id: String::from_utf8_lossy(id.unwrap_or_default()).into_owned(),
+        });
+        let status = Cell::new(CLIENT_GONE);
+        Self { live, start: Instant::now(), status, replica: RefCell::default(), line }
+    }
+
+    /// Notes who took it.
+    pub(crate) fn sent_to(&self, replica: &Arc<str>) {
+        *self.replica.borrow_mut() = Some(replica.clone());
+    }
+
+    /// Notes how it was answered.
+    pub(crate) fn answered(&self, status: StatusCode) {
+        self.status.set(status);
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let took = self.start.elapsed();
+        self.live.metrics.in_flight.dec();
+        self.live.metrics.ended(self.status.get(), took);
+        let Some(line) = &self.line else { return };
+        tracing::info!(
+            target: "access",
+            call_id = line.call_id,
+            status = self.status.get().as_u16(),
+            duration_ms = took.as_micros() as f64 / 1000.0,
+            replica = self.replica.borrow().as_deref().unwrap_or("-"),
+            "{} {}", line.method, line.path,
+        );
+    }
+}

@@ -1,0 +1,62 @@
+//! The only caller of [`Provider::scale`].
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use provider::{Error, Name, Provider, Result, Target};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::directory::{Directory, Entry};
+
+/// How a wake ended, once it has.
+type Outcome = Option<Result<()>>;
+
+/// Changes how many replicas run: by hand, and from zero.
+pub struct Scaler {
+    provider: Arc<dyn Provider>,
+    directory: Arc<Directory>,
+    runtime: Handle,
+    waking: Mutex<HashMap<Name, watch::Receiver<Outcome>>>,
+}
+
+impl Scaler {
+    /// Calls the provider on `runtime`.
+    pub fn new(provider: Arc<dyn Provider>, directory: Arc<Directory>, runtime: Handle) -> Self {
+        Self { provider, directory, runtime, waking: Mutex::default() }
+    }
+
+    /// Sets the number of replicas, kept within the function's bounds; 0 puts it to sleep.
+    pub async fn scale(&self, name: &Name, replicas: u32) -> Result<()> {
+        let entry = self.directory.find(name).ok_or_else(|| Error::NotFound(name.to_string()))?;
+        let replicas = entry.status.function.scale()?.clamp(replicas);
+        self.provider.scale(name, Target::Replicas(replicas)).await
+    }
+
+    /// Starts a sleeping function. Calls that come while it is being started wait for the same
+    /// start.
+    pub async fn wake(self: &Arc<Self>, entry: &Entry) -> Result<()> {
+        let mut outcome = self.join(entry);
+        match outcome.wait_for(Option::is_some).await {
+            Ok(done) => done.clone().unwrap_or(Ok(())),
+            Err(_) => Err(Error::Conflict(format!("the start of {} was given up", entry.name))),
+        }
+    }
+
+    fn join(self: &Arc<Self>, entry: &Entry) -> watch::Receiver<Outcome> {
+        let mut waking = self.waking.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(outcome) = waking.get(&entry.name) {
+            return outcome.clone();
+        }
+        let (sender, receiver) = watch::channel(None);
+        waking.insert(entry.name.clone(), receiver.clone());
+        let (scaler, name) = (self.clone(), entry.name.clone());
+        let replicas = entry.status.function.scale().map_or(1, |scale| scale.initial());
+        self.runtime.spawn(async move {
+            let result = scaler.provider.scale(&name, Target::Replicas(replicas)).await;
+            scaler.waking.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+            sender.send_replace(Some(result));
+        });
+        receiver
+    }
+}

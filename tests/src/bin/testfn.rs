@@ -1,0 +1,254 @@
+//! The function that the whole-system tests deploy: an HTTP server whose paths do what a test
+//! needs to see. It listens on `PORT` (3000) of loopback, behind the watchdog.
+
+use std::convert::Infallible;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+type Body = BoxBody<Bytes, Infallible>;
+
+/// What `/release` wakes.
+static RELEASE: OnceLock<Arc<Notify>> = OnceLock::new();
+
+/// Bytes of one piece of `/big`.
+const PIECE_BYTES: usize = 64 * 1024;
+
+fn main() -> std::io::Result<()> {
+    let setting = |name: &str| std::env::var(name).ok();
+    if let Some(code) = setting("CRASH") {
+        eprintln!("testfn: crashing as told");
+        return Err(std::io::Error::other(format!("crash {code}")));
+    }
+    let port = setting("PORT").and_then(|port| port.parse().ok()).unwrap_or(3000);
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(port))
+}
+
+async fn serve(port: u16) -> std::io::Result<()> {
+    let host = std::env::var("HOST").unwrap_or_else(|_| "127.0.0.1".to_owned());
+    let listener = TcpListener::bind((host.as_str(), port)).await?;
+    println!("testfn: listening on {port}");
+    loop {
+        let (stream, _) = listener.accept().await?;
+        tokio::spawn(async move {
+            let service = service_fn(async |request| Ok::<_, Infallible>(answer(request).await));
+            let connection = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades();
+            if let Err(error) = connection.await {
+                eprintln!("testfn: {error}");
+            }
+        });
+    }
+}
+
+async fn answer(request: Request<Incoming>) -> Response<Body> {
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let value = query.split_once('=').map_or("", |(_, value)| value).to_owned();
+    match request.uri().path() {
+        "/echo" => echo(request),
+        "/sleep" => sleep(&value).await,
+        "/version" => text(std::env::var("VERSION").unwrap_or_default()),
+        "/env" => text(std::env::var(&value).unwrap_or_default()),
+        "/file" => file(&value),
+        "/write" => write(&value),
+        "/head" => head(&request),
+        "/count" => count(request.into_body()).await,
+        "/big" => big(value.parse().unwrap_or(0)),
+        "/sse" => sse(),
+        "/release" => {
+            release().notify_one();
+            text("released")
+        }
+        "/trailers" => trailers(),
+        "/upgrade" => upgrade(request),
+        "/call" => call(&value).await,
+        "/log" => {
+            println!("{value}");
+            text("logged")
+        }
+        "/hog" => hog(),
+        "/exit" => std::process::abort(),
+        other => text(format!("{} {other}?{query}", request.method())),
+    }
+}
+
+fn release() -> Arc<Notify> {
+    RELEASE.get_or_init(Arc::default).clone()
+}
+
+fn full(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Full::new(body.into()).boxed());
+    *response.status_mut() = status;
+    response
+}
+
+fn text(body: impl Into<Bytes>) -> Response<Body> {
+    full(StatusCode::OK, body)
+}
+
+/// Sends the body back as it comes.
+fn echo(request: Request<Incoming>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let body = StreamBody::new(stream::unfold(body, async |mut body| {
+        let frame = body.frame().await?.ok()?;
+        Some((Ok(frame), body))
+    }));
+    let mut response = Response::new(BodyExt::boxed(SyncBody(Box::pin(body))));
+    if let Some(kind) = parts.headers.get(CONTENT_TYPE) {
+        response.headers_mut().insert(CONTENT_TYPE, kind.clone());
+    }
+    response
+}
+
+async fn sleep(ms: &str) -> Response<Body> {
+    tokio::time::sleep(Duration::from_millis(ms.parse().unwrap_or(0))).await;
+    text("slept")
+}
+
+fn file(path: &str) -> Response<Body> {
+    match std::fs::read(path) {
+        Ok(content) => text(content),
+        Err(error) => full(StatusCode::NOT_FOUND, error.to_string()),
+    }
+}
+
+fn write(path: &str) -> Response<Body> {
+    match std::fs::write(path, "x") {
+        Ok(()) => text("written"),
+        Err(error) => full(StatusCode::FORBIDDEN, error.to_string()),
+    }
+}
+
+/// The request's head as this process saw it, a line a header.
+fn head(request: &Request<Incoming>) -> Response<Body> {
+    let mut lines = format!("{} {}\n", request.method(), request.uri());
+    for (name, value) in request.headers() {
+        lines.push_str(&format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
+    }
+    text(lines)
+}
+
+/// How many bytes the body has, without keeping them.
+async fn count(mut body: Incoming) -> Response<Body> {
+    let mut bytes = 0;
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => bytes += frame.data_ref().map_or(0, Bytes::len),
+            Err(error) => return full(StatusCode::BAD_REQUEST, error.to_string()),
+        }
+    }
+    text(bytes.to_string())
+}
+
+/// So many bytes, piece by piece.
+fn big(bytes: usize) -> Response<Body> {
+    let piece = Bytes::from(vec![b'x'; PIECE_BYTES]);
+    let pieces = stream::unfold((bytes, piece), async |(left, piece)| {
+        let now = left.min(PIECE_BYTES);
+        (now > 0).then(|| (Ok(Frame::data(piece.slice(..now))), (left - now, piece)))
+    });
+    Response::new(BodyExt::boxed(SyncBody(Box::pin(StreamBody::new(pieces)))))
+}
+
+/// One event at once, the second when `/release` was called.
+fn sse() -> Response<Body> {
+    let events = stream::unfold(0, async |step| {
+        if step == 1 {
+            release().notified().await;
+        }
+        let event = Frame::data(Bytes::from(format!("data: {step}\n\n")));
+        (step < 2).then_some((Ok(event), step + 1))
+    });
+    let mut response = Response::new(BodyExt::boxed(SyncBody(Box::pin(StreamBody::new(events)))));
+    let kind = hyper::header::HeaderValue::from_static("text/event-stream");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+fn trailers() -> Response<Body> {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-sum", hyper::header::HeaderValue::from_static("42"));
+    let frames = [Frame::data(Bytes::from_static(b"body")), Frame::trailers(trailers)];
+    let body = StreamBody::new(stream::iter(frames.map(Ok)));
+    let mut response = Response::new(BodyExt::boxed(body));
+    let announced = hyper::header::HeaderValue::from_static("x-sum");
+    response.headers_mut().insert("trailer", announced);
+    response
+}
+
+/// Switches to a protocol in which every byte comes back.
+fn upgrade(mut request: Request<Incoming>) -> Response<Body> {
+    let Some(protocol) = request.headers().get(UPGRADE).cloned() else {
+        return full(StatusCode::UPGRADE_REQUIRED, "no Upgrade header");
+    };
+    tokio::spawn(async move {
+        if let Ok(stream) = hyper::upgrade::on(&mut request).await {
+            let (mut from, mut to) = tokio::io::split(TokioIo::new(stream));
+            let _ = tokio::io::copy(&mut from, &mut to).await;
+        }
+    });
+    let mut response = full(StatusCode::SWITCHING_PROTOCOLS, "");
+    let headers = response.headers_mut();
+    headers.insert(UPGRADE, protocol);
+    headers.insert(CONNECTION, hyper::header::HeaderValue::from_static("upgrade"));
+    response
+}
+
+/// Calls another function through the gateway that functions see.
+async fn call(path: &str) -> Response<Body> {
+    match get("gateway.openfaas", path).await {
+        Ok(body) => text(body),
+        Err(error) => full(StatusCode::BAD_GATEWAY, error),
+    }
+}
+
+async fn get(host: &str, path: &str) -> Result<Bytes, String> {
+    let stream = TcpStream::connect((host, 8080)).await.map_err(|e| e.to_string())?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| e.to_string())?;
+    tokio::spawn(connection);
+    let request = Request::get(path).header("host", host).body(Full::<Bytes>::default());
+    let request = request.map_err(|e| e.to_string())?;
+    let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
+    let body = response.into_body().collect().await.map_err(|e| e.to_string())?;
+    Ok(body.to_bytes())
+}
+
+/// Takes memory until there is no more.
+fn hog() -> Response<Body> {
+    let mut kept = Vec::new();
+    loop {
+        kept.push(vec![1_u8; 1 << 20]);
+        if kept.len() > 1 << 20 {
+            return text("all of it");
+        }
+    }
+}
+
+/// A body that is only ever polled from one thread, for `boxed`.
+struct SyncBody<B>(std::pin::Pin<Box<B>>);
+
+impl<B: hyper::body::Body> hyper::body::Body for SyncBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        self.0.as_mut().poll_frame(context)
+    }
+}

@@ -1,0 +1,149 @@
+//! A gateway of a test's own: its network, its state folder, its ports.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::{binary, docker, unique};
+
+/// Longest wait for the gateway to listen.
+const START: Duration = Duration::from_secs(60);
+
+/// A running gateway; dropping it removes everything it made.
+pub struct Gateway {
+    child: Option<Child>,
+    /// The Docker network, which is what tells this gateway's containers from others'.
+    pub network: String,
+    state: TempDir,
+    args: Vec<String>,
+    /// Where the API answers.
+    pub url: String,
+    /// Where metrics are.
+    pub metrics_url: String,
+    port: u16,
+}
+
+impl Gateway {
+    /// Starts one, with more arguments than the usual.
+    pub fn start(args: &[&str]) -> Result<Self> {
+        let mut gateway = Self {
+            child: None,
+            network: unique("flint-test"),
+            state: tempfile::tempdir()?,
+            args: args.iter().map(|a| (*a).to_owned()).collect(),
+            url: String::new(),
+            metrics_url: String::new(),
+            port: 0,
+        };
+        gateway.restart()?;
+        Ok(gateway)
+    }
+
+    /// Starts it again on the same port after [`Gateway::kill`] or [`Gateway::stop`].
+    pub fn restart(&mut self) -> Result<()> {
+        let mut child = Command::new(binary("faas-gateway"))
+            .args(["--provider", "docker", "--metrics-port", "0"])
+            .args(["--port", &self.port.to_string()])
+            .args(["--docker-network", &self.network])
+            .arg("--state-dir")
+            .arg(self.state.path())
+            .args(&self.args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .context("cannot start faas-gateway")?;
+        let stdout = child.stdout.take().context("no stdout")?;
+        self.child = Some(child);
+        let (port, metrics_port) = wait_for_ports(stdout)?;
+        self.port = port;
+        self.url = format!("http://127.0.0.1:{port}");
+        self.metrics_url = format!("http://127.0.0.1:{metrics_port}");
+        Ok(())
+    }
+
+    /// The folder of its state.
+    pub fn state_dir(&self) -> &Path {
+        self.state.path()
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// The generated password.
+    pub fn password(&self) -> Result<String> {
+        let path: PathBuf = self.state.path().join("basic-auth-password");
+        std::fs::read_to_string(&path).with_context(|| path.display().to_string())
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(&mut self) -> Result<()> {
+        self.signal(Signal::KILL).map(|_| ())
+    }
+
+    /// Ends it as an operator would, and gives its exit code.
+    pub fn stop(&mut self) -> Result<Option<i32>> {
+        self.signal(Signal::TERM)
+    }
+
+    fn signal(&mut self, signal: Signal) -> Result<Option<i32>> {
+        let Some(mut child) = self.child.take() else { bail!("the gateway does not run") };
+        let pid = Pid::from_child(&child);
+        kill_process(pid, signal)?;
+        Ok(child.wait()?.code())
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            let _ = self.kill();
+        }
+        let label = format!("label=dev.flint.network={}", self.network);
+        for (list, remove) in [
+            (["ps", "-aq", "--filter", &label], ["rm", "-f", "-v"].as_slice()),
+            (["volume", "ls", "-q", &format!("--filter={label}")], &["volume", "rm", "-f"]),
+        ] {
+            let ids = docker(&list).unwrap_or_default();
+            let ids: Vec<&str> = ids.split_whitespace().collect();
+            if !ids.is_empty() {
+                let _ = docker(&[remove, &ids].concat());
+            }
+        }
+        let _ = docker(&["network", "rm", &self.network]);
+    }
+}
+
+/// Reads until the line that says where it listens; what follows goes to this test's output.
+fn wait_for_ports(stdout: impl std::io::Read + Send + 'static) -> Result<(u16, u16)> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut metrics = 0;
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            metrics = port_after(&line, "metrics on http://").unwrap_or(metrics);
+            if let Some(port) = port_after(&line, "listening on http://") {
+                let _ = sender.send((port, metrics));
+            }
+            println!("gateway: {line}");
+        }
+    });
+    receiver.recv_timeout(START).context("the gateway did not say that it listens")
+}
+
+fn port_after(line: &str, words: &str) -> Option<u16> {
+    let (_, address) = line.split_once(words)?;
+    address.split_whitespace().next()?.rsplit(':').next()?.parse().ok()
+}

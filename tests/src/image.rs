@@ -1,0 +1,41 @@
+//! The image that the tests deploy: the watchdog and one test program, and nothing else.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::{binary, docker};
+
+/// Builds `flint-test/fn` from the binaries as they are; the engine's cache makes it quick.
+pub fn test_function() -> Result<&'static str> {
+    let name = "flint-test/fn:latest";
+    let dockerfile = "FROM scratch\nCOPY fwatchdog testfn /\nCOPY tmp /tmp\nUSER 1000:1000\n\
+        ENV mode=http fprocess=/testfn upstream_url=http://127.0.0.1:3000\n\
+        EXPOSE 8080\nCMD [\"/fwatchdog\"]\n";
+    build(name, dockerfile, &["fwatchdog", "testfn"])?;
+    Ok(name)
+}
+
+/// An image without the watchdog: the program itself answers on 8080.
+pub fn bare_function() -> Result<&'static str> {
+    let name = "flint-test/bare:latest";
+    let dockerfile = "FROM scratch\nCOPY testfn /\nUSER 1000:1000\nENV PORT=8080 HOST=0.0.0.0\n\
+        CMD [\"/testfn\"]\n";
+    build(name, dockerfile, &["testfn"])?;
+    Ok(name)
+}
+
+fn build(name: &str, dockerfile: &str, binaries: &[&str]) -> Result<()> {
+    let context = tempfile::tempdir()?;
+    let path = context.path();
+    std::fs::write(path.join("Dockerfile"), dockerfile)?;
+    std::fs::create_dir(path.join("tmp"))?;
+    for binary_name in binaries {
+        copy(&binary(binary_name), &path.join(binary_name))?;
+    }
+    docker(&["build", "-q", "-t", name, &path.to_string_lossy()]).map(|_| ())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::copy(from, to).map(|_| ()).with_context(|| format!("{} was not built", from.display()))
+}

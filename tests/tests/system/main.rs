@@ -1,0 +1,8 @@
+//! Whole-system tests: real binaries, real sockets, a real Docker engine.
+
+mod layout;
+
+mod calls;
+mod deploys;
+mod input;
+mod restarts;

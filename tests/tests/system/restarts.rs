@@ -1,0 +1,120 @@
+//! Nothing is lost while something changes.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::json;
+use system::client::Client;
+use system::gateway::Gateway;
+use system::load::{Load, in_flight};
+use system::{docker, image};
+
+#[tokio::test]
+async fn an_update_under_load_fails_no_call() -> Result<()> {
+    let gateway = Gateway::start(&[])?;
+    let client = Client::new(&gateway)?;
+    let image = image::test_function()?;
+    let function = |version: u32| json!({ "service": "live", "image": image, "envVars": { "VERSION": version.to_string() } });
+    client.deploy(function(0)).await?;
+    let load = Load::start(&gateway, "/function/live/version");
+    for version in 1..=3 {
+        client.deploy(function(version)).await?;
+        client
+            .until("live", "settled", |s| s["instances"].as_array().is_some_and(|i| i.len() == 1))
+            .await?;
+    }
+    let report = load.stop().await?;
+    assert_eq!(report.failures, Vec::<String>::new(), "of {} calls", report.calls);
+    assert!(report.calls > 100, "{} calls are no load", report.calls);
+    assert_eq!(client.call("live/version").await?.1, "3");
+    Ok(())
+}
+
+#[tokio::test]
+async fn calls_in_flight_survive_an_update_and_a_scale_down() -> Result<()> {
+    let gateway = Gateway::start(&[])?;
+    let client = Client::new(&gateway)?;
+    let image = image::test_function()?;
+    client.deploy(json!({ "service": "slow", "image": image })).await?;
+    let call = tokio::spawn({
+        let client = client.clone();
+        async move { client.call("slow/sleep?ms=3000").await }
+    });
+    tokio::time::timeout(Duration::from_secs(30), in_flight(&gateway, "slow")).await??;
+    client
+        .deploy(json!({ "service": "slow", "image": image, "envVars": { "VERSION": "2" } }))
+        .await?;
+    assert_eq!(call.await??.1, "slept");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_update_to_a_broken_image_keeps_the_old_one_serving() -> Result<()> {
+    let gateway = Gateway::start(&[])?;
+    let client = Client::new(&gateway)?;
+    let image = image::test_function()?;
+    client
+        .deploy(json!({ "service": "live", "image": image, "envVars": { "VERSION": "1" } }))
+        .await?;
+    let load = Load::start(&gateway, "/function/live/version");
+    client
+        .apply(&json!({ "service": "live", "image": image, "envVars": { "CRASH": "1" } }))
+        .await?;
+    let why = |status: &serde_json::Value| {
+        status["reason"].as_str().is_some_and(|reason| reason.contains("exit code 1"))
+    };
+    client.until("live", "told why", why).await?;
+    assert!(client.apply(&json!({ "service": "live", "image": "127.0.0.1:1/no" })).await.is_err());
+    let report = load.stop().await?;
+    assert_eq!(report.failures, Vec::<String>::new(), "of {} calls", report.calls);
+    assert_eq!(client.call("live/version").await?.1, "1");
+    client
+        .deploy(json!({ "service": "live", "image": image, "envVars": { "VERSION": "2" } }))
+        .await?;
+    assert_eq!(client.call("live/version").await?.1, "2");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_killed_gateway_finds_everything_again() -> Result<()> {
+    let mut gateway = Gateway::start(&[])?;
+    let client = Client::new(&gateway)?;
+    let image = image::test_function()?;
+    for name in ["one", "two"] {
+        client
+            .deploy(json!({ "service": name, "image": image, "envVars": { "VERSION": name } }))
+            .await?;
+    }
+    let body = json!({ "replicas": 2 });
+    client.system(reqwest::Method::POST, "/system/scale-function/two", Some(body)).await?;
+    client.until("two", "two", |s| s["availableReplicas"] == 2).await?;
+    let label = format!("label=dev.flint.network={}", gateway.network);
+    let containers = || docker(&["ps", "-q", "--no-trunc", "--filter", &label]);
+    let before = containers()?;
+    let load = Load::start(&gateway, "/function/one/version");
+    tokio::time::timeout(Duration::from_secs(60), load.calls_at_least(50)).await??;
+    gateway.kill()?;
+    let _ = load.stop().await?;
+    gateway.restart()?;
+    for (name, replicas) in [("one", 1), ("two", 2)] {
+        client.until(name, "back", |s| s["availableReplicas"] == replicas).await?;
+        assert_eq!(client.call(&format!("{name}/version")).await?.1, name);
+    }
+    assert_eq!(containers()?, before, "no container was made anew");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_told_to_stop_finishes_its_calls() -> Result<()> {
+    let mut gateway = Gateway::start(&[])?;
+    let client = Client::new(&gateway)?;
+    client.deploy(json!({ "service": "slow", "image": image::test_function()? })).await?;
+    let call = tokio::spawn({
+        let client = client.clone();
+        async move { client.call("slow/sleep?ms=2000").await }
+    });
+    tokio::time::timeout(Duration::from_secs(30), in_flight(&gateway, "slow")).await??;
+    assert_eq!(gateway.stop()?, Some(0));
+    assert_eq!(call.await??.1, "slept");
+    Ok(())
+}
