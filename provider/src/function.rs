@@ -31,6 +31,8 @@ pub mod label {
 pub mod annotation {
     /// The one timeout of a function's calls, a duration.
     pub const TIMEOUT: &str = "flint.dev/timeout";
+    /// When the image is pulled: `IfNotPresent` (the default), `Always` or `Never`.
+    pub const IMAGE_PULL_POLICY: &str = "flint.dev/image-pull-policy";
 }
 
 /// Largest sum of the lengths of labels, annotations and environment, in bytes.

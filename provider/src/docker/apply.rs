@@ -1,0 +1,194 @@
+//! Deploying: new containers beside the old ones. Who serves follows from what becomes of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+
+use super::core::{Core, not_found};
+use super::engine::{Create, refused};
+use super::group::{Group, Member, Stage};
+use super::image::bad;
+use super::labels::Deploy;
+use super::render::{self, Placement};
+use super::seen::Seen;
+use crate::{Error, Function, Name, Result, Status};
+
+/// Containers that are started at once.
+const STARTS: usize = 4;
+/// Names that are tried for one container: another gateway on this engine may hold the first.
+const NAME_TRIES: usize = 100;
+/// Longest wait for containers of a failed deploy to go.
+const DISMISS_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// New containers of one deploy.
+pub(super) struct Batch {
+    pub(super) deploy: Deploy,
+    /// The image: its reference or its id.
+    pub(super) image: String,
+    pub(super) count: usize,
+}
+
+impl Core {
+    /// Deploys a function; see [`crate::Provider::apply`].
+    pub(super) async fn apply(self: Arc<Self>, function: Function) -> Result<Status> {
+        let name = function.name()?;
+        let _turn = self.turns.lock(&name).await;
+        match self.deploy(&name, function).await {
+            Ok(()) => self.update(&name, |group| group.failure.clear()),
+            // Whoever asked for what cannot be is told at once; the function is as well as before.
+            Err(e @ Error::Invalid { .. }) => return Err(e),
+            Err(e) => {
+                self.update(&name, |group| group.failure = e.to_string());
+                self.tidy_network().await;
+                return Err(e);
+            }
+        }
+        self.feed.get(&name).ok_or_else(|| not_found(&name))
+    }
+
+    async fn deploy(self: &Arc<Self>, name: &Name, function: Function) -> Result<()> {
+        self.check(name, &function).await?;
+        self.images.ensure(&function).await?;
+        let _gate = self.gate.read().await;
+        // Once more: it may have been removed during the pull, and cannot be any more.
+        self.namespaces.check(name.namespace()).await?;
+        let batch = self.read(name, |group| self.next_batch(group, name, function))?;
+        let made = self.create(&batch).await?;
+        let started = self.start(name, &made).await;
+        if started.is_err() {
+            self.dismiss(name, &made).await;
+        }
+        started
+    }
+
+    /// What only this backend can know to be wrong.
+    async fn check(&self, name: &Name, function: &Function) -> Result<()> {
+        function.validate()?;
+        self.node().check(function)?;
+        self.namespaces.check(name.namespace()).await?;
+        self.secrets.read(name.namespace(), &function.secrets).map(|_| ())
+    }
+
+    /// As many as ran before, within the new bounds; at least as many as a fresh deploy has, so
+    /// that whoever deploys sees whether it works.
+    fn next_batch(&self, group: &Group, name: &Name, function: Function) -> Result<Batch> {
+        let scale = function.scale()?;
+        let newest = group.members.values().map(Member::generation).max().unwrap_or(0);
+        let first = group.current().map(|m| m.seen.deploy.created_at).min();
+        let deploy = Deploy {
+            name: name.clone(),
+            generation: self.next_generation(newest),
+            created_at: first.unwrap_or_else(Timestamp::now),
+            function: Function { registry_auth: String::new(), ..function },
+        };
+        let count = scale.clamp(group.desired()).max(scale.initial()) as usize;
+        let image = super::image::with_tag(&deploy.function.image);
+        Ok(Batch { deploy, image, count })
+    }
+
+    /// Makes containers and takes all of them in at once, before any is started: a part of them
+    /// must not pass for the whole. After a failure none is left.
+    pub(super) async fn create(self: &Arc<Self>, batch: &Batch) -> Result<Vec<String>> {
+        let name = &batch.deploy.name;
+        let mut made = Vec::with_capacity(batch.count);
+        let mut failure = None;
+        for _ in 0..batch.count {
+            match self.create_one(batch).await {
+                Ok(seen) => made.push(seen),
+                Err(e) => {
+                    failure = Some(e);
+                    break;
+                }
+            }
+        }
+        let replicas: Vec<_> = made.iter().map(|seen| seen.replica.clone()).collect();
+        self.update(name, |group| {
+            for seen in made {
+                group.observe(seen);
+            }
+            if failure.is_some() {
+                leave(group, &replicas);
+            }
+        });
+        let Some(failure) = failure else { return Ok(replicas) };
+        self.dismiss(name, &replicas).await;
+        Err(failure)
+    }
+
+    async fn create_one(&self, batch: &Batch) -> Result<Seen> {
+        let name = &batch.deploy.name;
+        let secrets = self.secrets.read(name.namespace(), &batch.deploy.function.secrets)?;
+        let gateway = self.network.ensure(&self.engine).await?;
+        for number in 1..=NAME_TRIES {
+            let replica = batch.deploy.replica_id(number);
+            let files = self.files.of(&replica);
+            if files.run.exists() {
+                continue;
+            }
+            self.files.create(&replica, &secrets)?;
+            let place = Placement {
+                replica: &replica,
+                image: batch.image.clone(),
+                network: &self.engine.network,
+                gateway,
+                files: &files,
+                bound_logs: self.node().bound_logs,
+                stop_timeout: self.timeout_of(&batch.deploy.function),
+            };
+            match self.create_container(batch, &place).await {
+                Ok(seen) => return Ok(seen),
+                Err(Create::NameTaken) => self.forget_rest(&replica),
+                Err(Create::NoImage(reason)) => {
+                    self.forget_rest(&replica);
+                    return Err(bad(&batch.image, reason));
+                }
+                Err(Create::Other(error)) => {
+                    self.forget_rest(&replica);
+                    return Err(error);
+                }
+            }
+        }
+        Err(refused(format!("no free name for a container of {name}")))
+    }
+
+    async fn create_container(&self, batch: &Batch, place: &Placement<'_>) -> Result<Seen, Create> {
+        let body = render::container(&batch.deploy, place).map_err(Create::Other)?;
+        self.engine.create(place.replica, body).await?;
+        let seen = self.engine.inspect(place.replica).await.map_err(Create::Other)?;
+        seen.ok_or_else(|| Create::Other(refused("the new container is gone")))
+    }
+
+    /// Starts containers, several at once.
+    pub(super) async fn start(self: &Arc<Self>, name: &Name, replicas: &[String]) -> Result<()> {
+        let replicas = stream::iter(replicas.to_vec()).map(Ok);
+        let start = |replica| self.clone().start_one(name.clone(), replica);
+        replicas.try_for_each_concurrent(STARTS, start).await
+    }
+
+    async fn start_one(self: Arc<Self>, name: Name, replica: String) -> Result<()> {
+        self.engine.start(&replica).await?;
+        self.look(&name, &replica).await
+    }
+
+    /// Removes containers that came to nothing.
+    pub(super) async fn dismiss(self: &Arc<Self>, name: &Name, replicas: &[String]) {
+        self.update(name, |group| leave(group, replicas));
+        let gone = |world: &super::core::World| {
+            let left = |r| world.get(name).is_some_and(|g| g.members.contains_key(r));
+            !replicas.iter().any(left)
+        };
+        if let Err(error) = self.until(DISMISS_TIMEOUT, gone).await {
+            tracing::warn!(%name, %error, "containers of a failed deploy are still there");
+        }
+    }
+}
+
+fn leave(group: &mut Group, replicas: &[String]) {
+    for replica in replicas {
+        if let Some(member) = group.members.get_mut(replica).filter(|m| m.is_current()) {
+            member.stage = Stage::Leaving;
+        }
+    }
+}

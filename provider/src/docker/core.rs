@@ -1,0 +1,269 @@
+//! What every part of the backend works on: the groups of containers, and what follows from a
+//! change of one.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{RwLock, watch};
+use tokio::task::AbortHandle;
+
+use super::engine::{Engine, refused};
+use super::files::Files;
+use super::group::{Group, Member, Stage};
+use super::image::Images;
+use super::locks::Locks;
+use super::namespaces::NamespaceVolumes;
+use super::network::Network;
+use super::node::Node;
+use super::secrets::SecretFiles;
+use super::sockets::Sockets;
+use super::{DockerConfig, report};
+use crate::feed::Feed;
+use crate::{Calls, Error, Function, Name, Result};
+
+/// The groups, by function.
+pub(super) type World = BTreeMap<Name, Group>;
+
+/// The parts of the backend.
+pub(super) struct Core {
+    pub(super) engine: Engine,
+    pub(super) network: Network,
+    pub(super) images: Images,
+    pub(super) files: Files,
+    pub(super) sockets: Sockets,
+    pub(super) namespaces: Arc<NamespaceVolumes>,
+    pub(super) secrets: Arc<SecretFiles>,
+    pub(super) feed: Arc<Feed>,
+    pub(super) calls: Calls,
+    /// Timeout of functions that name none.
+    pub(super) default_timeout: Duration,
+    /// After so long without an answer a replica's status says so.
+    pub(super) listen_timeout: Duration,
+    /// Taken to read while containers are made, to write while a namespace or the network goes.
+    pub(super) gate: Arc<RwLock<()>>,
+    /// One operation a function at a time.
+    pub(super) turns: Locks<Name>,
+    /// One look at a container at a time, so that the last look is what counts.
+    pub(super) looks: Locks<String>,
+    node: Mutex<Node>,
+    world: Mutex<World>,
+    /// Told after every change of the world.
+    changes: watch::Sender<()>,
+    stopped: watch::Sender<bool>,
+    last_generation: AtomicU64,
+}
+
+impl Core {
+    /// Connects to the engine; nothing is listed yet.
+    pub(super) async fn open(config: DockerConfig) -> Result<Arc<Self>> {
+        let files = Files::open(&config.state_dir)?;
+        let engine = Engine::connect(&config.host, &config.network).await?;
+        let (sockets, reader) = Sockets::open().map_err(|e| refused(format!("inotify: {e}")))?;
+        let namespaces = Arc::new(NamespaceVolumes::new(engine.clone()));
+        let secrets = SecretFiles::open(&config.state_dir, namespaces.clone())?;
+        let core = Arc::new(Self {
+            images: Images { engine: engine.clone(), docker_config: config.docker_config },
+            network: Network::default(),
+            engine,
+            files,
+            sockets,
+            namespaces,
+            secrets: Arc::new(secrets),
+            feed: Feed::new(),
+            calls: config.calls,
+            default_timeout: config.default_timeout,
+            listen_timeout: config.listen_timeout,
+            gate: Arc::default(),
+            turns: Locks::default(),
+            looks: Locks::default(),
+            node: Mutex::default(),
+            world: Mutex::default(),
+            changes: watch::Sender::new(()),
+            stopped: watch::Sender::new(false),
+            last_generation: AtomicU64::new(0),
+        });
+        core.spawn(reader);
+        Ok(core)
+    }
+
+    /// Ends every task.
+    pub(super) fn stop(&self) {
+        self.stopped.send_replace(true);
+    }
+
+    /// Runs a task until it ends or the backend is dropped.
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        let mut stopped = self.stopped.subscribe();
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => {}
+                () = work => {}
+            }
+        });
+        task.abort_handle()
+    }
+
+    /// Changes a group; then does, and tells, what follows from it.
+    ///
+    /// Decision and telling are one step: nobody sees the new replicas ready and the old ones not
+    /// yet draining, or the other way round.
+    pub(super) fn update<R>(
+        self: &Arc<Self>,
+        name: &Name,
+        change: impl FnOnce(&mut Group) -> R,
+    ) -> R {
+        let mut world = self.world();
+        let group = world.entry(name.clone()).or_default();
+        let result = change(group);
+        self.settle(name, group);
+        match report::status(group) {
+            Some(status) => self.feed.set(name, status),
+            None => self.feed.remove(name),
+        }
+        if group.members.is_empty() {
+            world.remove(name);
+        }
+        drop(world);
+        self.changes.send_replace(());
+        result
+    }
+
+    /// Changes any groups, then tells everything anew.
+    pub(super) fn update_all<R>(self: &Arc<Self>, change: impl FnOnce(&mut World) -> R) -> R {
+        let mut world = self.world();
+        let result = change(&mut world);
+        for (name, group) in world.iter_mut() {
+            self.settle(name, group);
+        }
+        world.retain(|_, group| !group.members.is_empty());
+        let told = |(name, group): (&Name, &Group)| Some((name.clone(), report::status(group)?));
+        self.feed.reset(world.iter().filter_map(told).collect());
+        drop(world);
+        self.changes.send_replace(());
+        result
+    }
+
+    /// Reads a group; an empty one when there is none.
+    pub(super) fn read<R>(&self, name: &Name, read: impl FnOnce(&Group) -> R) -> R {
+        match self.world().get(name) {
+            Some(group) => read(group),
+            None => read(&Group::default()),
+        }
+    }
+
+    /// Reads one container's part.
+    pub(super) fn member<R>(
+        &self,
+        name: &Name,
+        replica: &str,
+        read: impl FnOnce(&Member) -> R,
+    ) -> Option<R> {
+        self.world().get(name)?.members.get(replica).map(read)
+    }
+
+    /// Waits until the world is so, or the time is over.
+    pub(super) async fn until(&self, limit: Duration, so: impl Fn(&World) -> bool) -> Result<()> {
+        let mut changes = self.changes.subscribe();
+        let wait = async {
+            while !so(&self.world()) {
+                if changes.changed().await.is_err() {
+                    break;
+                }
+            }
+        };
+        let late = |_| refused(format!("not done after {} s, it goes on", limit.as_secs()));
+        tokio::time::timeout(limit, wait).await.map_err(late)
+    }
+
+    /// Asks the engine about a container and takes in the answer.
+    pub(super) async fn look(self: &Arc<Self>, name: &Name, replica: &str) -> Result<()> {
+        let _one = self.looks.lock(&replica.to_owned()).await;
+        // A container of a removed function has another name than its replica.
+        let id = self.member(name, replica, |m| m.seen.container.clone());
+        let Some(seen) = self.engine.inspect(id.as_deref().unwrap_or(replica)).await? else {
+            self.forget(name, replica);
+            return Ok(());
+        };
+        self.update(name, |group| {
+            if group.observe(seen) {
+                self.calls.open(replica);
+            }
+        });
+        Ok(())
+    }
+
+    /// A container is gone: so is all that belonged to it.
+    pub(super) fn forget(self: &Arc<Self>, name: &Name, replica: &str) {
+        self.update(name, |group| group.members.remove(replica));
+        self.forget_rest(replica);
+    }
+
+    /// What a replica has outside of the engine.
+    pub(super) fn forget_rest(&self, replica: &str) {
+        self.calls.forget(replica);
+        if let Err(error) = self.files.remove(replica) {
+            tracing::warn!(replica, %error, "cannot remove a replica's directory");
+        }
+    }
+
+    /// Removes the network if no container needs it.
+    pub(super) async fn tidy_network(&self) {
+        if !self.world().is_empty() {
+            return;
+        }
+        let _gate = self.gate.write().await;
+        if !self.world().is_empty() {
+            return;
+        }
+        if let Err(error) = self.network.remove_unused(&self.engine).await {
+            tracing::warn!(%error, "cannot remove the network");
+        }
+    }
+
+    /// The longest that a function's call may take.
+    pub(super) fn timeout_of(&self, function: &Function) -> Duration {
+        function.timeout().ok().flatten().unwrap_or(self.default_timeout)
+    }
+
+    /// A number above every one given before: the time, unless that stands still.
+    pub(super) fn next_generation(&self, above: u64) -> u64 {
+        let now = Timestamp::now().as_millisecond().unsigned_abs();
+        let next = |last: u64| Some(now.max(last + 1).max(above + 1));
+        let update = Ordering::Relaxed;
+        let last = self.last_generation.fetch_update(update, update, next).unwrap_or_default();
+        now.max(last + 1).max(above + 1)
+    }
+
+    pub(super) fn node(&self) -> Node {
+        self.node.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_node(&self, node: Node) {
+        *self.node.lock().unwrap_or_else(PoisonError::into_inner) = node;
+    }
+
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What follows from a group's state: who leaves, who is looked after.
+    fn settle(self: &Arc<Self>, name: &Name, group: &mut Group) {
+        for replica in group.superseded() {
+            if let Some(member) = group.members.get_mut(&replica) {
+                member.stage = Stage::Leaving;
+            }
+        }
+        for member in group.members.values_mut() {
+            self.attend(name, member);
+            self.see_off(name, member);
+        }
+    }
+}
+
+/// The error for a function that is not there.
+pub(super) fn not_found(name: &Name) -> Error {
+    Error::NotFound(format!("function {name}"))
+}

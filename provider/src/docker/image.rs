@@ -1,0 +1,162 @@
+//! Seeing to it that an image is there.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bollard::auth::DockerCredentials;
+use bollard::query_parameters::CreateImageOptions;
+use futures_util::{Stream, StreamExt};
+
+use super::auth;
+use super::engine::{Engine, error, is_status, message};
+use crate::{Error, Function, Result, annotation};
+
+/// Longest that a pull may go without a sign of progress.
+const PULL_STALL: Duration = Duration::from_secs(300);
+/// The registry of references that name none.
+pub(super) const DOCKER_HUB: &str = "docker.io";
+
+/// When an image is pulled: Kubernetes' three words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PullPolicy {
+    IfNotPresent,
+    Always,
+    Never,
+}
+
+/// Pulls images.
+pub(super) struct Images {
+    pub(super) engine: Engine,
+    /// Directory of Docker's `config.json`, which may hold credentials.
+    pub(super) docker_config: Option<PathBuf>,
+}
+
+impl Images {
+    /// Pulls the function's image if its policy says so.
+    pub(super) async fn ensure(&self, function: &Function) -> Result<()> {
+        let image = with_tag(&function.image);
+        let policy = pull_policy(function)?;
+        if policy != PullPolicy::Always && self.is_present(&image).await? {
+            return Ok(());
+        }
+        if policy == PullPolicy::Never {
+            return Err(bad(&image, "is not on this machine, and is never pulled"));
+        }
+        let credentials = self.credentials(function, &image).await?;
+        self.pull(&image, credentials).await
+    }
+
+    async fn is_present(&self, image: &str) -> Result<bool> {
+        match self.engine.api.inspect_image(image).await {
+            Ok(_) => Ok(true),
+            Err(e) if is_status(&e, 404) => Ok(false),
+            // 400: the engine cannot read the reference.
+            Err(e) if is_status(&e, 400) => Err(bad(image, message(e))),
+            Err(e) => Err(error(e)),
+        }
+    }
+
+    async fn credentials(
+        &self,
+        function: &Function,
+        image: &str,
+    ) -> Result<Option<DockerCredentials>> {
+        if !function.registry_auth.is_empty() {
+            let pair = auth::decode(&function.registry_auth);
+            let wrong = || Error::invalid("registryAuth", "is not base64 of user:password");
+            return pair.map(Some).ok_or_else(wrong);
+        }
+        let Some(dir) = &self.docker_config else { return Ok(None) };
+        let found = auth::find(dir, registry_of(image)).await;
+        found.map_err(|reason| bad(image, reason))
+    }
+
+    /// Every item of the stream may carry an error, and nothing is pulled unless it is read.
+    async fn pull(&self, image: &str, credentials: Option<DockerCredentials>) -> Result<()> {
+        tracing::info!(image, "pulling");
+        let options =
+            CreateImageOptions { from_image: Some(image.to_owned()), ..Default::default() };
+        let mut items = Box::pin(self.engine.api.create_image(Some(options), None, credentials));
+        while let Some(item) = next_item(&mut items, image).await? {
+            match item {
+                Ok(_) => {}
+                Err(e) => match error(e) {
+                    Error::Backend { reason, .. } => return Err(bad(image, reason)),
+                    other => return Err(other),
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn next_item<T>(
+    items: &mut (impl Stream<Item = T> + Unpin),
+    image: &str,
+) -> Result<Option<T>> {
+    let next = tokio::time::timeout(PULL_STALL, items.next()).await;
+    let stalled =
+        |_| bad(image, format!("the pull made no progress for {} s", PULL_STALL.as_secs()));
+    next.map_err(stalled)
+}
+
+/// An [`Error::Image`].
+pub(super) fn bad(image: &str, reason: impl Into<String>) -> Error {
+    Error::Image { image: image.to_owned(), reason: reason.into() }
+}
+
+fn pull_policy(function: &Function) -> Result<PullPolicy> {
+    match function.annotations.get(annotation::IMAGE_PULL_POLICY).map(String::as_str) {
+        None | Some("" | "IfNotPresent") => Ok(PullPolicy::IfNotPresent),
+        Some("Always") => Ok(PullPolicy::Always),
+        Some("Never") => Ok(PullPolicy::Never),
+        Some(other) => {
+            let reason = format!("{other:?} is not IfNotPresent, Always or Never");
+            Err(Error::invalid(annotation::IMAGE_PULL_POLICY, reason))
+        }
+    }
+}
+
+/// The reference with `:latest` when it names neither tag nor digest: else every tag is pulled.
+pub(super) fn with_tag(image: &str) -> String {
+    let last = image.rsplit('/').next().unwrap_or(image);
+    if last.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") }
+}
+
+/// The registry that a reference names: its first part, if that looks like a host.
+fn registry_of(image: &str) -> &str {
+    match image.split_once('/') {
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,
+        _ => DOCKER_HUB,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references() {
+        let cases = [
+            ("echo", "echo:latest", DOCKER_HUB),
+            ("flint/echo:1", "flint/echo:1", DOCKER_HUB),
+            ("localhost/echo", "localhost/echo:latest", "localhost"),
+            ("127.0.0.1:5000/a/echo", "127.0.0.1:5000/a/echo:latest", "127.0.0.1:5000"),
+            ("ghcr.io/a/b@sha256:00", "ghcr.io/a/b@sha256:00", "ghcr.io"),
+        ];
+        for (image, tagged, registry) in cases {
+            assert_eq!((with_tag(image).as_str(), registry_of(image)), (tagged, registry));
+        }
+    }
+
+    #[test]
+    fn the_policy_is_one_of_three_words() {
+        let policy = |word: &str| {
+            let pair = (annotation::IMAGE_PULL_POLICY.to_owned(), word.to_owned());
+            pull_policy(&Function { annotations: [pair].into(), ..Function::default() })
+        };
+        assert_eq!(policy("Always").unwrap(), PullPolicy::Always);
+        assert_eq!(pull_policy(&Function::default()).unwrap(), PullPolicy::IfNotPresent);
+        assert!(policy("always").unwrap_err().to_string().contains("image-pull-policy"));
+    }
+}

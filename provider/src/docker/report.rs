@@ -1,0 +1,114 @@
+//! What is told of a group of containers: its status and why it is not as wanted. No IO.
+
+use super::group::{Group, Member, Stage};
+use super::seen::Phase;
+use crate::{Replica, State, Status};
+
+/// The status of a function; `None` when it is gone.
+pub(super) fn status(group: &Group) -> Option<Status> {
+    let wanted = group.wanted()?;
+    let serving = group.serving();
+    let newest = group.current().find(|m| m.generation() == wanted)?;
+    Some(Status {
+        function: newest.seen.deploy.function.clone(),
+        desired: group.desired(),
+        replicas: group.members.values().map(|m| replica(m, serving)).collect(),
+        generation: wanted,
+        created_at: newest.seen.deploy.created_at,
+        reason: reason(group, wanted),
+    })
+}
+
+fn replica(member: &Member, serving: Option<u64>) -> Replica {
+    Replica {
+        id: member.seen.replica.clone(),
+        address: member.address.clone(),
+        state: state(member, serving),
+        generation: member.generation(),
+        restarts: member.seen.restarts,
+        last_exit: member.last_exit.clone(),
+    }
+}
+
+fn state(member: &Member, serving: Option<u64>) -> State {
+    match member.seen.phase {
+        Phase::Exited => State::Stopped,
+        _ if member.stage != Stage::Active => State::Draining,
+        Phase::Paused => State::Frozen,
+        Phase::Running if member.is_ready() && Some(member.generation()) == serving => State::Ready,
+        _ => State::Starting,
+    }
+}
+
+/// Why the function is not as wanted: the last deploy's failure, else its sickest replica's.
+fn reason(group: &Group, wanted: u64) -> String {
+    if !group.failure.is_empty() {
+        return group.failure.clone();
+    }
+    let sick = |m: &&Member| m.is_wanted_up() && !m.is_ready() && m.generation() == wanted;
+    let worst = group.current().filter(sick).max_by_key(|m| m.seen.restarts);
+    let Some(trouble) = worst.and_then(trouble) else { return String::new() };
+    format!("generation {wanted} is not ready: {trouble}")
+}
+
+fn trouble(member: &Member) -> Option<String> {
+    if !member.trouble.is_empty() {
+        return Some(member.trouble.clone());
+    }
+    if member.last_exit.is_empty() {
+        return None;
+    }
+    let times = match member.seen.restarts {
+        0 => String::new(),
+        1 => ", restarted once".to_owned(),
+        n => format!(", restarted {n} times"),
+    };
+    let words = match member.last_words.as_str() {
+        "" => String::new(),
+        words => format!(": {words}"),
+    };
+    Some(format!("{}{times}{words}", member.last_exit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::group::tests::Scene;
+    use super::*;
+
+    #[test]
+    fn the_reason_names_exit_restarts_and_last_words() {
+        let mut scene = Scene::new();
+        scene.add("a1", 1).ready("a1").add("b1", 2);
+        scene.member("b1", |m| {
+            m.last_exit = "exit code 3".to_owned();
+            m.last_words = "no such file".to_owned();
+            m.seen.restarts = 2;
+            m.seen.phase = Phase::Restarting;
+        });
+        let status = status(&scene.group).unwrap();
+        let want = "generation 2 is not ready: exit code 3, restarted 2 times: no such file";
+        assert_eq!(status.reason, want);
+        assert_eq!((status.generation, status.desired), (2, 1));
+        let states: Vec<_> = status.replicas.iter().map(|r| r.state).collect();
+        assert_eq!(states, [State::Ready, State::Starting]);
+    }
+
+    #[test]
+    fn a_failed_deploy_is_told_while_the_old_one_serves() {
+        let mut scene = Scene::new();
+        scene.add("a1", 1).ready("a1");
+        scene.group.failure = "image x: not there".to_owned();
+        let status = status(&scene.group).unwrap();
+        assert_eq!(status.reason, "image x: not there");
+        assert_eq!(status.ready().count(), 1);
+    }
+
+    #[test]
+    fn a_sleeping_function_is_well() {
+        let mut scene = Scene::new();
+        scene.add("a1", 1).phase("a1", Phase::Exited);
+        let status = status(&scene.group).unwrap();
+        assert_eq!((status.desired, status.reason.as_str()), (0, ""));
+        assert_eq!(status.replicas[0].state, State::Stopped);
+    }
+}
