@@ -1,12 +1,14 @@
 //! `faas deploy`: functions go to the gateway.
 
-use anyhow::Result;
-use provider::Function;
+use std::path::Path;
 
-use crate::Context;
+use anyhow::{Context as _, Result};
+use provider::{Function, is_dns_label};
+
 use crate::args::{GatewayArgs, Target};
 use crate::deploy::{FunctionFlags, UpdateFlags, deploy_function};
 use crate::error::usage;
+use crate::{Context, stack};
 
 /// Arguments of `faas deploy`.
 #[derive(Debug, clap::Args)]
@@ -22,6 +24,11 @@ pub struct Args {
     /// The function's name, with --image
     #[arg(long, requires = "image")]
     name: Option<String>,
+    /// Take the process of a function that names none from its template, when that is here
+    #[arg(long, value_name = "BOOL", default_value = "true", hide_possible_values = true)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(action = clap::ArgAction::Set)]
+    read_template: bool,
     #[command(flatten)]
     function: FunctionFlags,
     #[command(flatten)]
@@ -52,7 +59,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
 async fn wanted(args: &Args, context: &Context) -> Result<Vec<Function>> {
     let mut functions = match (&args.name, &args.image) {
         (Some(name), Some(image)) => vec![single(name, image)?],
-        _ => of_stack(context).await?,
+        _ => of_stack(args, context).await?,
     };
     for function in &mut functions {
         if let Some(namespace) = &args.namespace {
@@ -68,11 +75,31 @@ fn single(name: &str, image: &str) -> Result<Function> {
     Ok(Function { service: name, namespace, image: image.to_owned(), ..Default::default() })
 }
 
-async fn of_stack(context: &Context) -> Result<Vec<Function>> {
+async fn of_stack(args: &Args, context: &Context) -> Result<Vec<Function>> {
     if context.stack().await?.is_none() {
         let hint = "give --name and --image, or a stack file with -f";
         return Err(usage("there is nothing to deploy", hint));
     }
     let (stack, functions) = context.functions().await?;
-    functions.into_iter().map(|function| stack.to_function(function)).collect()
+    let wire = |function: &stack::Function| {
+        let mut wire = stack.to_function(function)?;
+        if args.read_template && wire.env_process.is_empty() {
+            wire.env_process = template_process(function.template().0)?;
+        }
+        Ok(wire)
+    };
+    functions.into_iter().map(wire).collect()
+}
+
+/// The process that a template names; empty when it names none or is not here.
+fn template_process(template: &str) -> Result<String> {
+    let path = Path::new("template").join(template).join("template.yml");
+    if !is_dns_label(template) || !path.is_file() {
+        return Ok(String::new());
+    }
+    let what = || format!("cannot read {}", path.display());
+    let text = std::fs::read_to_string(&path).with_context(what)?;
+    let template: serde_yaml::Value = serde_yaml::from_str(&text).with_context(what)?;
+    let process = template.get("fprocess").and_then(serde_yaml::Value::as_str);
+    Ok(process.unwrap_or_default().to_owned())
 }

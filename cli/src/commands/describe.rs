@@ -84,15 +84,15 @@ impl Page {
         self.line("Function Process", process.unwrap_or("<default>"));
         self.line("URL", &gateway.function_url(&target.name, &target.namespace));
         self.line("Async URL", &gateway.async_url(&target.name, &target.namespace));
-        self.section("Instances", instances(&seen.status.replicas));
-        self.section("Labels", pairs(&function.labels));
-        self.section("Annotations", pairs(&function.annotations));
-        self.section("Constraints", function.constraints.clone());
-        self.section("Environment", pairs(&function.env_vars));
-        self.section("Secrets", function.secrets.clone());
-        self.section("Requests", function.requests.as_ref().map(amounts).unwrap_or_default());
-        self.section("Limits", function.limits.as_ref().map(amounts).unwrap_or_default());
-        self.section("Usage", seen.usage.map(usage).unwrap_or_default());
+        self.section("Instances", &instances(&seen.status.replicas));
+        self.section("Labels", &pairs(&function.labels));
+        self.section("Annotations", &pairs(&function.annotations));
+        self.section("Constraints", &function.constraints);
+        self.section("Environment", &pairs(&function.env_vars));
+        self.section("Secrets", &function.secrets);
+        self.section("Requests", &function.requests.as_ref().map(amounts).unwrap_or_default());
+        self.section("Limits", &function.limits.as_ref().map(amounts).unwrap_or_default());
+        self.section("Usage", &seen.usage.map(usage).unwrap_or_default());
         self.text
     }
 
@@ -102,7 +102,7 @@ impl Page {
         let _ = writeln!(self.text, "{}", line.trim_end());
     }
 
-    fn section(&mut self, key: &str, lines: Vec<String>) {
+    fn section(&mut self, key: &str, lines: &[String]) {
         if lines.is_empty() && self.verbose {
             self.line(key, "<none>");
         }

@@ -60,14 +60,14 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     };
     let response = gateway.send(request).await?;
     let status = response.status();
-    if args.asynchronous && status == StatusCode::ACCEPTED {
-        output::talk("Function submitted asynchronously.");
-        return Ok(());
+    match args.asynchronous {
+        true if status == StatusCode::ACCEPTED => {
+            output::talk("Function submitted asynchronously.");
+            Ok(())
+        }
+        false if status.is_success() => copy(response).await,
+        _ => Err(refused(response).await),
     }
-    if !status.is_success() {
-        return Err(refused(response).await);
-    }
-    copy(response).await
 }
 
 fn shaped(request: RequestBuilder, args: &Args) -> RequestBuilder {

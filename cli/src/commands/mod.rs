@@ -28,7 +28,7 @@ pub mod version;
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Deploy functions
-    Deploy(deploy::Args),
+    Deploy(Box<deploy::Args>),
     /// List functions
     #[command(visible_alias = "ls")]
     List(list::Args),
@@ -69,7 +69,7 @@ impl Command {
     /// Runs the verb.
     pub async fn run(self, context: &Context) -> Result<()> {
         match self {
-            Self::Deploy(args) => deploy::run(args, context).await,
+            Self::Deploy(args) => deploy::run(*args, context).await,
             Self::List(args) => list::run(args, context).await,
             Self::Describe(args) => describe::run(args, context).await,
             Self::Invoke(args) => invoke::run(args, context).await,

@@ -199,7 +199,7 @@ async fn apply_one(gateway: &Gateway, name: &str, namespace: &str) -> Result<()>
 
 fn done(what: &str, name: &str, answer: Answer) -> Result<()> {
     match answer.status {
-        StatusCode::CONFLICT => {
+        StatusCode::CONFLICT if what == "Created" => {
             let hint = "use `faas secret update`, or --replace";
             Err(hinted(format!("secret {name} exists already"), hint))
         }

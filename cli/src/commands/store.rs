@@ -27,7 +27,7 @@ enum Verb {
     #[command(visible_alias = "describe")]
     Inspect(Inspect),
     /// Deploy a function of the store
-    Deploy(Deploy),
+    Deploy(Box<Deploy>),
 }
 
 /// Which store, for which platform.
@@ -90,7 +90,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     match args.verb {
         Verb::List(args) => list(args, context).await,
         Verb::Inspect(args) => inspect(args, context).await,
-        Verb::Deploy(args) => deploy(args, context).await,
+        Verb::Deploy(args) => deploy(*args, context).await,
     }
 }
 
