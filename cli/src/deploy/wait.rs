@@ -73,8 +73,9 @@ fn progress(seen: &Seen) -> Progress {
         None => (seen.available, wanted.max(1)),
     };
     match &*seen.status.reason {
-        _ if ready >= wanted => Progress::Ready,
+        "" if ready >= wanted => Progress::Ready,
         "" => Progress::Waiting { ready, wanted },
+        // Also while enough are ready: those of the last good deploy, when this one failed early.
         reason => Progress::Wrong(reason.to_owned()),
     }
 }
@@ -114,6 +115,9 @@ mod tests {
         let broken = json!({"name": "a", "replicas": 1, "availableReplicas": 1,
             "updatedReplicas": 0, "reason": "no such image"});
         assert_eq!(of(broken), Progress::Wrong("no such image".to_owned()));
+        let rolled_back = json!({"name": "a", "replicas": 1, "updatedReplicas": 1,
+            "reason": "no such image"});
+        assert_eq!(of(rolled_back), Progress::Wrong("no such image".to_owned()));
         let ready = json!({"name": "a", "replicas": 2, "updatedReplicas": 2});
         assert_eq!(of(ready), Progress::Ready);
     }

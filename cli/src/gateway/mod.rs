@@ -165,6 +165,10 @@ impl Gateway {
             let hint = "check the certificate, or go without the check with --tls-no-verify";
             return caused(format!("the TLS certificate of {url} is not trusted"), hint, cause);
         }
+        if cause.contains("InvalidContentType") {
+            let hint = "does it speak plain HTTP? Then its URL starts with http://";
+            return caused(format!("{url} does not speak TLS"), hint, cause);
+        }
         if error.is_timeout() && !error.is_connect() {
             let hint = "it may be busy: try again, or allow more time where --timeout is a flag";
             return caused(format!("the gateway at {url} did not answer in time"), hint, cause);
