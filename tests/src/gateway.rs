@@ -145,5 +145,6 @@ fn wait_for_ports(stdout: impl std::io::Read + Send + 'static) -> Result<(u16, u
 
 fn port_after(line: &str, words: &str) -> Option<u16> {
     let (_, address) = line.split_once(words)?;
-    address.split_whitespace().next()?.rsplit(':').next()?.parse().ok()
+    let authority = address.split(['/', ' ']).next()?;
+    authority.rsplit(':').next()?.parse().ok()
 }

@@ -8,6 +8,9 @@ use crate::{binary, docker};
 
 /// Builds `flint-test/fn` from the binaries as they are; the engine's cache makes it quick.
 pub fn test_function() -> Result<&'static str> {
+    if std::env::var_os("FLINT_BARE").is_some() {
+        return bare_function();
+    }
     let name = "flint-test/fn:latest";
     let dockerfile = "FROM scratch\nCOPY fwatchdog testfn /\nCOPY tmp /tmp\nUSER 1000:1000\n\
         ENV mode=http fprocess=/testfn upstream_url=http://127.0.0.1:3000\n\

@@ -5,7 +5,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 use system::client::Client;
 use system::gateway::Gateway;
-use system::{docker, image};
+use system::{docker, image, raw};
 
 #[tokio::test]
 async fn a_function_is_deployed_called_described_and_removed() -> Result<()> {
@@ -16,8 +16,11 @@ async fn a_function_is_deployed_called_described_and_removed() -> Result<()> {
         .deploy(json!({ "service": "hello", "image": image, "envVars": { "VERSION": "1" } }))
         .await?;
     assert_eq!(client.call("hello/version").await?, (StatusCode::OK, "1".to_owned()));
-    let (_, body) = client.call("hello/a%2Fb/../c;d?q=%20x&y").await?;
-    assert_eq!(body, "GET /a%2Fb/../c;d?q=%20x&y", "the path travels byte for byte");
+    let odd = "/a%2Fb/../c;d//e?q=%20x&y=%2e";
+    let request =
+        format!("GET /function/hello{odd} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let answer = raw::exchange(gateway.port(), request.as_bytes())?;
+    assert!(answer.ends_with(&format!("GET {odd}")), "the path travels byte for byte: {answer}");
 
     let (_, list) = client.system(Method::GET, "/system/functions", None).await?;
     let list: serde_json::Value = serde_json::from_str(&list)?;
@@ -121,6 +124,11 @@ async fn scaling_goes_up_down_to_zero_and_back() -> Result<()> {
             })
             .await?;
     }
+    let stopped = |status: &serde_json::Value| {
+        let instances = status["instances"].as_array().map_or(&[][..], Vec::as_slice);
+        instances.len() == 1 && instances[0]["state"] == "stopped"
+    };
+    client.until("many", "stopped, with one container kept", stopped).await?;
     let label = format!("label=dev.flint.network={}", gateway.network);
     let running = docker(&["ps", "-q", "--filter", &label])?;
     assert_eq!(running, "", "nothing runs at zero");
