@@ -1,6 +1,7 @@
 //! What the whole-system tests share: the binaries, a gateway of their own, an image to deploy.
 
 pub mod client;
+pub mod engine;
 pub mod gateway;
 pub mod image;
 pub mod load;

@@ -4,5 +4,6 @@ mod layout;
 
 mod calls;
 mod deploys;
+mod engine;
 mod input;
 mod restarts;
