@@ -35,15 +35,16 @@ impl Core {
     pub(super) async fn apply(self: Arc<Self>, function: Function) -> Result<Status> {
         let name = function.name()?;
         let _turn = self.turns.lock(&name).await;
-        match self.deploy(&name, function).await {
-            Ok(()) => self.update(&name, |group| group.failure.clear()),
-            // Whoever asked for what cannot be is told at once; the function is as well as before.
-            Err(e @ Error::Invalid { .. }) => return Err(e),
-            Err(e) => {
-                self.update(&name, |group| group.failure = e.to_string());
-                self.tidy_network().await;
-                return Err(e);
-            }
+        let deployed = self.deploy(&name, function).await;
+        self.update(&name, |group| match &deployed {
+            Ok(()) => group.failure.clear(),
+            // Whoever asks for what cannot be is told at once; the function is as well as before.
+            Err(Error::Invalid { .. }) => {}
+            Err(e) => group.failure = e.to_string(),
+        });
+        if let Err(error) = deployed {
+            self.tidy_network().await;
+            return Err(error);
         }
         self.feed.get(&name).ok_or_else(|| not_found(&name))
     }
@@ -139,13 +140,13 @@ impl Core {
             };
             match self.create_container(batch, &place).await {
                 Ok(seen) => return Ok(seen),
-                Err(Create::NameTaken) => self.forget_rest(&replica),
+                Err(Create::NameTaken) => self.remove_files(&replica),
                 Err(Create::NoImage(reason)) => {
-                    self.forget_rest(&replica);
+                    self.remove_files(&replica);
                     return Err(bad(&batch.image, reason));
                 }
                 Err(Create::Other(error)) => {
-                    self.forget_rest(&replica);
+                    self.remove_files(&replica);
                     return Err(error);
                 }
             }

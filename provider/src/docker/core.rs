@@ -195,15 +195,15 @@ impl Core {
         Ok(())
     }
 
-    /// A container is gone: so is all that belonged to it.
+    /// A container is gone: so is all that belonged to it, before anybody hears of it.
     pub(super) fn forget(self: &Arc<Self>, name: &Name, replica: &str) {
+        self.remove_files(replica);
         self.update(name, |group| group.members.remove(replica));
-        self.forget_rest(replica);
+        self.calls.forget(replica);
     }
 
-    /// What a replica has outside of the engine.
-    pub(super) fn forget_rest(&self, replica: &str) {
-        self.calls.forget(replica);
+    /// Removes what a replica has outside of the engine.
+    pub(super) fn remove_files(&self, replica: &str) {
         if let Err(error) = self.files.remove(replica) {
             tracing::warn!(replica, %error, "cannot remove a replica's directory");
         }

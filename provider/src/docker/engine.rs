@@ -84,6 +84,8 @@ impl Engine {
             }
             Err(e) if is_status(&e, 409) => Err(Create::NameTaken),
             Err(e) if is_missing_image(&e) => Err(Create::NoImage(message(e))),
+            // Such as too little memory: whoever deploys can mend it.
+            Err(e) if is_status(&e, 400) => Err(Create::Other(Error::invalid("body", message(e)))),
             Err(e) => {
                 tracing::debug!(name, image, "container was not created");
                 Err(Create::Other(error(e)))

@@ -46,12 +46,12 @@ pub(super) enum Phase {
     Paused,
     /// It ended, and the engine will start it again.
     Restarting,
-    /// It was stopped, or the engine could not start it.
+    /// It was stopped, is being removed, or could not be started.
     Exited,
 }
 
 impl Seen {
-    /// Reads an inspected container; `None` when it is not one of ours, or all but gone.
+    /// Reads an inspected container; `None` when it is not one of ours.
     pub(super) fn from_inspect(inspect: ContainerInspectResponse, network: &str) -> Option<Self> {
         let labels = inspect.config?.labels?;
         let state = inspect.state?;
@@ -78,8 +78,9 @@ fn phase(state: &ContainerState) -> Option<Phase> {
         EngineStatus::RUNNING | EngineStatus::STOPPING => Some(Phase::Running),
         EngineStatus::PAUSED => Some(Phase::Paused),
         EngineStatus::RESTARTING => Some(Phase::Restarting),
-        EngineStatus::EXITED | EngineStatus::DEAD => Some(Phase::Exited),
-        EngineStatus::REMOVING | EngineStatus::EMPTY => None,
+        // What is being removed is there until the engine says that it is gone.
+        EngineStatus::EXITED | EngineStatus::DEAD | EngineStatus::REMOVING => Some(Phase::Exited),
+        EngineStatus::EMPTY => None,
     }
 }
 

@@ -65,13 +65,14 @@ async fn list(core: &Arc<Core>) -> Result<Timestamp> {
     let seen = core.engine.list().await?;
     let listed: HashSet<String> = seen.iter().map(|s| s.replica.clone()).collect();
     let gone: Vec<_> = known.into_iter().filter(|(_, r)| !listed.contains(r)).collect();
+    gone.iter().for_each(|(_, replica)| core.remove_files(replica));
     core.update_all(|world| {
         for (name, replica) in &gone {
             world.get_mut(name).and_then(|group| group.members.remove(replica));
         }
         seen.into_iter().for_each(|seen| take_in(core, world, seen));
     });
-    gone.iter().for_each(|(_, replica)| core.forget_rest(replica));
+    gone.iter().for_each(|(_, replica)| core.calls.forget(replica));
     Ok(since)
 }
 
