@@ -52,7 +52,10 @@ impl Engine {
     /// Starts it, again with what it had.
     pub fn up(&mut self) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.path("log"))?;
-        let child = Command::new("dockerd")
+        // In a network namespace of its own: two engines in one would take each other's bridge
+        // and rules away. Its functions are reached through their sockets.
+        let child = Command::new("unshare")
+            .args(["--net", "dockerd"])
             .arg("--host")
             .arg(self.host())
             .arg("--data-root")
@@ -61,12 +64,11 @@ impl Engine {
             .arg(self.path("exec"))
             .arg("--pidfile")
             .arg(self.path("pid"))
-            .args(["--bridge", "none"])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
-            .context("cannot start dockerd")?;
+            .context("cannot start dockerd in a network namespace")?;
         self.child = Some(child);
         let start = Instant::now();
         while self.docker(&["version"]).is_err() {
