@@ -15,6 +15,8 @@ pub mod gateway;
 pub mod output;
 pub mod stack;
 pub mod store;
+pub mod template;
+pub mod tree;
 
 pub use args::{Cli, command};
 pub use config::Environment;

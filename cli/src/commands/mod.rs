@@ -22,7 +22,8 @@ pub mod secret;
 pub mod store;
 pub mod version;
 
-// Verbs of building and templates.
+pub mod new;
+pub mod template;
 
 /// The verbs.
 #[derive(Debug, clap::Subcommand)]
@@ -62,6 +63,10 @@ pub enum Command {
     Version(version::Args),
     /// Print a completion script for a shell
     Completion(completion::Args),
+    /// Make a function from a template
+    New(new::Args),
+    /// Manage templates
+    Template(template::Args),
     // Verbs of building and templates.
 }
 
@@ -85,6 +90,8 @@ impl Command {
             Self::Logout(args) => logout::run(&args, context).await,
             Self::Version(args) => version::run(args, context).await,
             Self::Completion(args) => completion::run(&args),
+            Self::New(args) => new::run(args, context).await,
+            Self::Template(args) => template::run(args, context).await,
             // Verbs of building and templates.
         }
     }

@@ -1,11 +1,13 @@
 //! The environment, the gateway's URL, and the file with logins that both CLIs share
 //! (contract 7.1).
 
+mod building;
 mod logins;
 
 use std::env;
 use std::path::PathBuf;
 
+pub use building::{Building, DockerEnvironment};
 pub use logins::{Auth, AuthKind, ConfigFile};
 
 /// Where a gateway is when nothing else is said.
@@ -26,6 +28,8 @@ pub struct Environment {
     pub debug: bool,
     /// `OPENFAAS_STORE`: URL or path of the function store.
     pub store: Option<String>,
+    /// What building and starting a gateway heed.
+    pub building: Building,
 }
 
 /// Reads the environment; the only place that does, beside the stack's substitution.
@@ -39,6 +43,7 @@ pub fn from_env() -> Environment {
         debug: text("FAAS_DEBUG").is_some_and(|v| v == "1")
             || text("OPENFAAS_DUMP_HTTP").is_some_and(|v| v == "true"),
         store: text("OPENFAAS_STORE"),
+        building: Building::read(&text),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `stack.yaml`: functions, where they come from and where they go (contract 6.1).
 
+mod edit;
 mod environment;
 mod function;
 mod load;
@@ -11,6 +12,7 @@ mod wildcard;
 
 use std::fmt;
 
+pub use edit::{Amounts, NewFunction, append, create};
 pub use function::{Configuration, Function, ProviderPart, TemplateSource};
 pub use load::{DEFAULT_FILES, Lookup, Source, find, load, open, require};
 pub use select::Selection;
