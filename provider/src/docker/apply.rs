@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use super::core::{Core, not_found};
 use super::engine::{Create, refused};
 use super::group::{Group, Member, Stage};
-use super::image::bad;
 use super::labels::Deploy;
 use super::render::{self, Placement};
 use super::seen::Seen;
@@ -139,16 +138,12 @@ impl Core {
                 stop_timeout: self.timeout_of(&batch.deploy.function),
             };
             match self.create_container(batch, &place).await {
-                Ok(seen) => return Ok(seen),
                 Err(Create::NameTaken) => self.remove_files(&replica),
-                Err(Create::NoImage(reason)) => {
+                Err(failure) => {
                     self.remove_files(&replica);
-                    return Err(bad(&batch.image, reason));
+                    return Err(failure.into_error(&batch.image));
                 }
-                Err(Create::Other(error)) => {
-                    self.remove_files(&replica);
-                    return Err(error);
-                }
+                Ok(seen) => return Ok(seen),
             }
         }
         Err(refused(format!("no free name for a container of {name}")))

@@ -62,7 +62,8 @@ impl Core {
         let files = Files::open(&config.state_dir)?;
         let engine = Engine::connect(&config.host, &config.network).await?;
         let (sockets, reader) = Sockets::open().map_err(|e| refused(format!("inotify: {e}")))?;
-        let namespaces = Arc::new(NamespaceVolumes::new(engine.clone()));
+        let feed = Feed::new();
+        let namespaces = Arc::new(NamespaceVolumes::new(engine.clone(), feed.clone()));
         let secrets = SecretFiles::open(&config.state_dir, namespaces.clone())?;
         let core = Arc::new(Self {
             images: Images { engine: engine.clone(), docker_config: config.docker_config },
@@ -72,7 +73,7 @@ impl Core {
             sockets,
             namespaces,
             secrets: Arc::new(secrets),
-            feed: Feed::new(),
+            feed,
             calls: config.calls,
             default_timeout: config.default_timeout,
             listen_timeout: config.listen_timeout,

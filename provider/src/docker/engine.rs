@@ -147,6 +147,17 @@ pub(super) enum Create {
     Other(Error),
 }
 
+impl Create {
+    /// The error for whoever deployed.
+    pub(super) fn into_error(self, image: &str) -> Error {
+        match self {
+            Self::NameTaken => refused("the container's name is taken"),
+            Self::NoImage(reason) => Error::Image { image: image.to_owned(), reason },
+            Self::Other(error) => error,
+        }
+    }
+}
+
 fn gone_is_fine(result: Result<(), EngineError>) -> Result<()> {
     match result {
         Err(e) if is_status(&e, 404) || is_status(&e, 304) => Ok(()),

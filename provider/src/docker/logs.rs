@@ -36,6 +36,22 @@ pub(super) struct Range {
     pub(super) follow: bool,
 }
 
+impl Range {
+    fn options(&self) -> LogsOptions {
+        // The engine takes whole seconds only; the rest is sorted out on the way.
+        let since = self.since.map_or(0, Timestamp::as_second);
+        LogsOptions {
+            stdout: true,
+            stderr: true,
+            timestamps: true,
+            follow: self.follow,
+            since: since.try_into().unwrap_or(0),
+            tail: self.tail.map_or_else(|| "all".to_owned(), |tail| tail.to_string()),
+            ..LogsOptions::default()
+        }
+    }
+}
+
 impl Core {
     /// Log lines; see [`crate::Provider::logs`].
     pub(super) fn logs(
@@ -76,17 +92,7 @@ impl Core {
         source: Source,
         range: Range,
     ) -> BoxStream<'static, Result<LogLine>> {
-        // The engine takes whole seconds only; the rest is sorted out here.
-        let since = range.since.map_or(0, Timestamp::as_second);
-        let options = LogsOptions {
-            stdout: true,
-            stderr: true,
-            timestamps: true,
-            follow: range.follow,
-            since: since.try_into().unwrap_or(0),
-            tail: range.tail.map_or_else(|| "all".to_owned(), |tail| tail.to_string()),
-            ..LogsOptions::default()
-        };
+        let options = range.options();
         let api = self.engine.api.clone();
         let frames =
             stream::once(async move { api.logs(&source.container, Some(options)).boxed() });

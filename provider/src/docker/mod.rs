@@ -106,7 +106,6 @@ impl Docker {
         let namespaces = DockerNamespaces {
             volumes: core.namespaces.clone(),
             secrets: core.secrets.clone(),
-            feed: core.feed.clone(),
             gate: core.gate.clone(),
         };
         Ok(Arc::new(Self { core, namespaces }))

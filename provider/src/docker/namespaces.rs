@@ -22,6 +22,7 @@ use crate::{DEFAULT_NAMESPACE, Error, Namespace, Namespaces, Result};
 /// The volumes that stand for namespaces.
 pub(super) struct NamespaceVolumes {
     engine: Engine,
+    feed: Arc<Feed>,
 }
 
 /// What a namespace has beyond its name.
@@ -38,16 +39,22 @@ struct Kept {
 }
 
 impl NamespaceVolumes {
-    pub(super) fn new(engine: Engine) -> Self {
-        Self { engine }
+    pub(super) fn new(engine: Engine, feed: Arc<Feed>) -> Self {
+        Self { engine, feed }
     }
 
     /// An error that names the namespace when it is not there.
     pub(super) async fn check(&self, namespace: &str) -> Result<()> {
-        if namespace == DEFAULT_NAMESPACE || self.load().await?.contains_key(namespace) {
+        if self.exists(namespace).await? {
             return Ok(());
         }
         Err(Error::invalid("namespace", format!("there is no namespace {namespace:?}")))
+    }
+
+    /// The default one always does. One whose volume was pruned lives on with its functions.
+    async fn exists(&self, namespace: &str) -> Result<bool> {
+        let used = || self.feed.names().iter().any(|name| name.namespace() == namespace);
+        Ok(namespace == DEFAULT_NAMESPACE || used() || self.load().await?.contains_key(namespace))
     }
 
     async fn load(&self) -> Result<BTreeMap<String, Kept>> {
@@ -119,7 +126,6 @@ fn newest(mut volumes: Vec<Volume>) -> BTreeMap<String, Kept> {
 pub(super) struct DockerNamespaces {
     pub(super) volumes: Arc<NamespaceVolumes>,
     pub(super) secrets: Arc<SecretFiles>,
-    pub(super) feed: Arc<Feed>,
     /// Taken to read while a function is put into a namespace, to write while one changes.
     pub(super) gate: Arc<RwLock<()>>,
 }
@@ -127,7 +133,8 @@ pub(super) struct DockerNamespaces {
 impl DockerNamespaces {
     /// What still is in a namespace, in words.
     fn content(&self, namespace: &str) -> Result<Vec<String>> {
-        let functions = self.feed.names().into_iter().filter(|f| f.namespace() == namespace);
+        let functions =
+            self.volumes.feed.names().into_iter().filter(|f| f.namespace() == namespace);
         let functions = functions.map(|name| format!("function {}", name.function()));
         let secrets = self.secrets.names(namespace)?.into_iter();
         Ok(functions.chain(secrets.map(|name| format!("secret {name}"))).collect())
@@ -140,8 +147,7 @@ impl Namespaces for DockerNamespaces {
         let kept = self.volumes.load().await?;
         let mut all: BTreeMap<String, Namespace> =
             kept.into_iter().map(|(name, kept)| (name, kept.namespace)).collect();
-        // A namespace whose volume was pruned lives on while functions are in it.
-        let used = self.feed.names().into_iter().map(|name| name.namespace().to_owned());
+        let used = self.volumes.feed.names().into_iter().map(|name| name.namespace().to_owned());
         for name in used.chain([DEFAULT_NAMESPACE.to_owned()]) {
             let bare = Namespace { name: name.clone(), ..Namespace::default() };
             all.entry(name).or_insert(bare);
@@ -151,7 +157,7 @@ impl Namespaces for DockerNamespaces {
 
     async fn create(&self, namespace: &Namespace) -> Result<()> {
         let _gate = self.gate.write().await;
-        if self.volumes.check(&namespace.name).await.is_ok() {
+        if self.volumes.exists(&namespace.name).await? {
             return Err(Error::Exists(format!("namespace {}", namespace.name)));
         }
         self.volumes.add(namespace).await
@@ -159,10 +165,10 @@ impl Namespaces for DockerNamespaces {
 
     async fn update(&self, namespace: &Namespace) -> Result<()> {
         let _gate = self.gate.write().await;
-        let old = self.volumes.load().await?.remove(&namespace.name);
-        if old.is_none() && namespace.name != DEFAULT_NAMESPACE {
+        if !self.volumes.exists(&namespace.name).await? {
             return Err(Error::NotFound(format!("namespace {}", namespace.name)));
         }
+        let old = self.volumes.load().await?.remove(&namespace.name);
         self.volumes.add(namespace).await?;
         self.volumes.drop_volumes(&old.map(|kept| kept.volumes).unwrap_or_default()).await
     }
@@ -172,15 +178,16 @@ impl Namespaces for DockerNamespaces {
         if name == DEFAULT_NAMESPACE {
             return Err(Error::Conflict("the default namespace cannot be removed".to_owned()));
         }
-        let Some(kept) = self.volumes.load().await?.remove(name) else {
+        if !self.volumes.exists(name).await? {
             return Err(Error::NotFound(format!("namespace {name}")));
-        };
+        }
         let content = self.content(name)?;
         if !content.is_empty() {
             let text = format!("namespace {name} still holds {}", content.join(", "));
             return Err(Error::Conflict(text));
         }
-        self.volumes.drop_volumes(&kept.volumes).await
+        let kept = self.volumes.load().await?.remove(name);
+        self.volumes.drop_volumes(&kept.map(|kept| kept.volumes).unwrap_or_default()).await
     }
 }
 

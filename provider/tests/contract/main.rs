@@ -10,6 +10,7 @@ mod engine;
 mod lifecycle;
 mod on_docker;
 mod on_fake;
+mod registry;
 mod support;
 mod takeover;
 
