@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::header::{EXPECT, HOST, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::oneshot;
@@ -98,6 +99,16 @@ impl Call {
     /// The headers as they will be sent.
     pub fn headers(&self) -> &HeaderMap {
         self.request.headers()
+    }
+
+    /// The body as it will be sent.
+    pub fn body_mut(&mut self) -> &mut Body {
+        self.request.body_mut()
+    }
+
+    /// Whether there is no body.
+    pub fn is_empty(&self) -> bool {
+        self.request.body().is_end_stream()
     }
 
     /// The method.

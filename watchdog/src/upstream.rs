@@ -1,0 +1,123 @@
+//! Where a function that serves HTTP itself can be reached.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::Uri;
+use http::uri::{PathAndQuery, Scheme};
+use relay::Target;
+use tokio::net::lookup_host;
+use tokio::time::{sleep, timeout};
+
+/// First and longest pause between two tries to connect to a function that is starting.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+
+/// How long one try may take: a function is on this machine, so silence is no answer.
+const TRY: Duration = Duration::from_secs(1);
+
+/// `upstream_url`, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    place: Place,
+    /// What comes before the request's path; empty or without a slash at its end.
+    base: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Unix(PathBuf),
+    Tcp { host: String, port: u16 },
+}
+
+impl Upstream {
+    /// Reads `http://host:port/base` or `unix:/path`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return match path.starts_with('/') {
+                true => Ok(Self { place: Place::Unix(path.into()), base: String::new() }),
+                false => Err("the path of a unix socket must be absolute"),
+            };
+        }
+        let uri: Uri = text.parse().map_err(|_| "not a URL")?;
+        if uri.scheme() != Some(&Scheme::HTTP) {
+            return Err("must begin with http:// or unix:");
+        }
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or("names no host")?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let place = Place::Tcp { host, port: uri.port_u16().unwrap_or(80) };
+        Ok(Self { place, base: uri.path().trim_end_matches('/').to_owned() })
+    }
+
+    /// The function's path for a request's; `None` when they are the same.
+    pub fn path(&self, uri: &Uri) -> Option<PathAndQuery> {
+        if self.base.is_empty() {
+            return None;
+        }
+        let asked = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        format!("{}{asked}", self.base).parse().ok()
+    }
+
+    /// Returns as soon as something accepts connections there.
+    pub async fn accepting(&self) -> Target {
+        let mut pause = PAUSES.0;
+        loop {
+            for target in self.targets().await.unwrap_or_default() {
+                if let Ok(Ok(())) = timeout(TRY, target.probe()).await {
+                    return target;
+                }
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    /// Where it may be. `localhost` is known without a resolver, which an empty image lacks.
+    async fn targets(&self) -> io::Result<Vec<Target>> {
+        let (host, port) = match &self.place {
+            Place::Unix(path) => return Ok(vec![Target::unix(path)]),
+            Place::Tcp { host, port } => (host.as_str(), *port),
+        };
+        let addresses = match host.parse::<IpAddr>() {
+            Ok(ip) => vec![SocketAddr::new(ip, port)],
+            Err(_) if host.eq_ignore_ascii_case("localhost") => {
+                vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]
+            }
+            Err(_) => lookup_host((host, port)).await?.collect(),
+        };
+        Ok(addresses.into_iter().map(Target::from).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(base: &str, asked: &str) -> Option<String> {
+        let upstream = Upstream::parse(base).expect("good");
+        upstream.path(&asked.parse().expect("a URI")).map(|path| path.to_string())
+    }
+
+    #[test]
+    fn the_base_comes_before_the_path() {
+        assert_eq!(path("http://127.0.0.1:3000", "/a?b"), None);
+        assert_eq!(path("http://127.0.0.1:3000/", "/a?b"), None);
+        assert_eq!(path("http://127.0.0.1:3000/x/", "/a%2Fb?c"), Some("/x/a%2Fb?c".into()));
+        assert_eq!(path("unix:/run/a.sock", "/a"), None);
+    }
+
+    #[test]
+    fn only_places_on_this_side_of_tls() {
+        for text in ["", "127.0.0.1:3000", "https://a", "unix:a.sock", "http://", "ftp://a"] {
+            assert!(Upstream::parse(text).is_err(), "{text}");
+        }
+        for text in ["http://localhost:3000", "http://[::1]:80", "unix:///a", "unix:/a"] {
+            assert!(Upstream::parse(text).is_ok(), "{text}");
+        }
+    }
+}
