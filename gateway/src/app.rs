@@ -1,5 +1,6 @@
 //! Puts the parts together, starts them, and stops them in order.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +62,27 @@ pub enum StartError {
     /// The kernel gave no threads or signals.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+}
+
+impl StartError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Provider(provider::Error::Unavailable { .. }) => Some(
+                "start the engine, let this user use it (group docker), or name it with --docker-host",
+            ),
+            Self::Listen { source, .. } if source.kind() == ErrorKind::AddrInUse => Some(
+                "another program listens there; choose other ports with --port and --metrics-port",
+            ),
+            Self::Listen { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+                Some("ports below 1024 need root; choose another with --port")
+            }
+            Self::State(StateError::Io { .. }) => {
+                Some("choose a folder that this user may write with --state-dir")
+            }
+            _ => None,
+        }
+    }
 }
 
 /// What a thread that relays calls is made from.
