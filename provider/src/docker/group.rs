@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::task::AbortHandle;
 
-use super::seen::{Phase, Seen};
+use super::seen::{KILLED, OUT_OF_MEMORY, Phase, Seen};
 use crate::Address;
 
 /// All containers of one function, by replica id.
@@ -114,7 +114,8 @@ impl Group {
         if !up || seen.started_at != member.seen.started_at {
             member.forget_run();
         }
-        if !seen.last_exit.is_empty() && member.stage == Stage::Active {
+        let known = seen.last_exit == KILLED && member.last_exit == OUT_OF_MEMORY;
+        if !seen.last_exit.is_empty() && member.stage == Stage::Active && !known {
             member.last_exit.clone_from(&seen.last_exit);
         }
         if seen.removed && member.is_current() {
@@ -135,6 +136,17 @@ impl Group {
         member.seen.started_at.clear();
         if member.seen.phase == Phase::Running {
             member.seen.phase = Phase::Restarting;
+        }
+    }
+
+    /// Takes in that the kernel killed something for want of memory. The engine may tell that only
+    /// after it told of the end: then it explains that one.
+    pub(super) fn ran_out_of_memory(&mut self, replica: &str) {
+        let Some(member) = self.members.get_mut(replica) else { return };
+        if member.last_exit == KILLED {
+            OUT_OF_MEMORY.clone_into(&mut member.last_exit);
+        } else {
+            member.out_of_memory = true;
         }
     }
 

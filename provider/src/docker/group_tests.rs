@@ -156,3 +156,19 @@ fn a_container_of_a_removed_function_leaves() {
     assert_eq!(scene.group.wanted(), None);
     assert_eq!(scene.group.members["a1"].stage, Stage::Leaving);
 }
+
+#[test]
+fn want_of_memory_is_known_whether_it_is_told_before_or_after_the_end() {
+    let mut scene = Scene::new();
+    scene.add("a1", 1).add("a2", 1);
+    let exit = |told: bool| if told { OUT_OF_MEMORY } else { KILLED }.to_owned();
+    scene.group.ran_out_of_memory("a1");
+    scene.group.exited("a1", exit);
+    scene.group.exited("a2", exit);
+    scene.group.ran_out_of_memory("a2");
+    let look = Seen { phase: Phase::Restarting, last_exit: KILLED.to_owned(), ..seen("a2", 1) };
+    scene.group.observe(look);
+    for member in scene.group.members.values() {
+        assert_eq!((member.last_exit.as_str(), member.out_of_memory), (OUT_OF_MEMORY, false));
+    }
+}

@@ -10,6 +10,11 @@ use bollard::models::{
 
 use super::labels::{Deploy, REMOVED_SUFFIX, REPLICA};
 
+/// How a container ended that the kernel killed for want of memory.
+pub(super) const OUT_OF_MEMORY: &str = "out of memory";
+/// How it looks before the engine knows why.
+pub(super) const KILLED: &str = "killed by signal 9";
+
 /// What was last seen of a container of ours.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
@@ -106,7 +111,7 @@ pub(super) fn exit_of_event(attributes: &HashMap<String, String>, out_of_memory:
 /// An exit status in words. Above 128 it is a signal's number, as shells and `docker-init` have it.
 fn describe_exit(code: i64, out_of_memory: bool) -> String {
     match code {
-        _ if out_of_memory => "out of memory".to_owned(),
+        _ if out_of_memory => OUT_OF_MEMORY.to_owned(),
         129..=192 => format!("killed by signal {}", code - 128),
         _ => format!("exit code {code}"),
     }
@@ -121,7 +126,8 @@ mod tests {
         assert_eq!(describe_exit(1, false), "exit code 1");
         assert_eq!(describe_exit(255, false), "exit code 255");
         assert_eq!(describe_exit(139, false), "killed by signal 11");
-        assert_eq!(describe_exit(137, true), "out of memory");
+        assert_eq!(describe_exit(137, true), OUT_OF_MEMORY);
+        assert_eq!(describe_exit(137, false), KILLED);
     }
 
     #[test]

@@ -122,9 +122,7 @@ fn take(core: &Arc<Core>, event: EventMessage) {
     let Some((name, replica)) = replica_of(&attributes) else { return };
     match event.action.as_deref() {
         Some("die") => died(core, &name, &replica, &attributes),
-        Some("oom") => core.update(&name, |group| {
-            group.members.get_mut(&replica).into_iter().for_each(|m| m.out_of_memory = true);
-        }),
+        Some("oom") => core.update(&name, |group| group.ran_out_of_memory(&replica)),
         _ => {}
     }
     let work = core.clone();
