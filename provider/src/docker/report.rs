@@ -32,8 +32,9 @@ fn replica(member: &Member, serving: Option<u64>) -> Replica {
 
 fn state(member: &Member, serving: Option<u64>) -> State {
     match member.seen.phase {
-        Phase::Exited => State::Stopped,
+        // Until it is at rest for good: one that is only just stopping cannot be started yet.
         _ if member.stage != Stage::Active => State::Draining,
+        Phase::Exited => State::Stopped,
         Phase::Paused => State::Frozen,
         Phase::Running if member.is_ready() && Some(member.generation()) == serving => State::Ready,
         _ => State::Starting,

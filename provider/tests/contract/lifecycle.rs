@@ -128,6 +128,7 @@ pub(crate) async fn zero_keeps_the_function_and_back(backend: Arc<dyn Backend>) 
     scale(&*backend, &echo, 1).await;
     let up = watcher.settled(&echo, 1).await;
     assert_eq!((up.generation, up.created_at), (before.generation, before.created_at));
+    assert_eq!(up.replicas.len(), 1, "what was kept runs again, nothing beside it");
     let counter = backend.calls().counter(&up.ready().next().unwrap().id);
     assert!(counter.enter().is_some(), "it takes calls again");
 
