@@ -5,6 +5,7 @@
 //! through [`output`], and returns an error that [`error`] turns into text and an exit code.
 
 pub mod args;
+pub mod build;
 pub mod commands;
 pub mod config;
 pub mod context;

@@ -5,6 +5,7 @@ use anyhow::Result;
 use crate::Context;
 use crate::error;
 
+pub mod build;
 pub mod completion;
 pub mod deploy;
 pub mod describe;
@@ -15,15 +16,15 @@ pub mod login;
 pub mod logout;
 pub mod logs;
 pub mod namespace;
+pub mod new;
+pub mod push;
 pub mod ready;
 pub mod remove;
 pub mod scale;
 pub mod secret;
 pub mod store;
-pub mod version;
-
-pub mod new;
 pub mod template;
+pub mod version;
 
 /// The verbs.
 #[derive(Debug, clap::Subcommand)]
@@ -67,6 +68,10 @@ pub enum Command {
     New(new::Args),
     /// Manage templates
     Template(template::Args),
+    /// Build the images of functions
+    Build(build::Args),
+    /// Push the images of functions
+    Push(push::Args),
     // Verbs of building and templates.
 }
 
@@ -92,6 +97,8 @@ impl Command {
             Self::Completion(args) => completion::run(&args),
             Self::New(args) => new::run(args, context).await,
             Self::Template(args) => template::run(args, context).await,
+            Self::Build(args) => build::run(args, context).await,
+            Self::Push(args) => push::run(args, context).await,
             // Verbs of building and templates.
         }
     }

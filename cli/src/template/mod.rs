@@ -18,6 +18,7 @@ use anyhow::{Context as _, Result};
 use crate::error::hinted;
 use crate::tree::Tree;
 
+pub(crate) use git::git;
 pub use git::{Pulled, pull};
 pub use manifest::{BuildOption, Manifest};
 pub use obtain::{Obtain, obtain};

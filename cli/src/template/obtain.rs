@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::git::{Wanted, pull_some};
 use super::{GitSource, Pin, Store, Template, canonical, names};
-use crate::error::hinted;
+use crate::error::{caused, hinted};
 use crate::output::talk;
 use crate::stack::TemplateSource;
 
@@ -58,8 +58,9 @@ async fn fetch(lang: &str, source: GitSource, project: &Path) -> Result<Template
 
 async fn known(lang: &str, from: Obtain<'_>) -> Result<GitSource> {
     let (name, _) = split(lang)?;
-    let store =
-        Store::fetch(from.store).await.map_err(|error| error.context(missing_text(lang)))?;
+    let store = Store::fetch(from.store)
+        .await
+        .map_err(|error| caused(missing_text(lang), here(from.project), error))?;
     let entry = store.find(name).map_err(|_| missing(lang, from.project))?;
     entry.git()
 }
@@ -80,7 +81,10 @@ fn missing_text(lang: &str) -> String {
 }
 
 fn missing(lang: &str, project: &Path) -> anyhow::Error {
+    hinted(missing_text(lang), here(project))
+}
+
+fn here(project: &Path) -> String {
     let names: Vec<String> = names(project).into_iter().collect();
-    let hint = format!("there are: {}; more come with `faas template pull`", names.join(", "));
-    hinted(missing_text(lang), hint)
+    format!("there are: {}; more come with `faas template pull`", names.join(", "))
 }
