@@ -1,18 +1,18 @@
 //! The image that the tests deploy: the watchdog and one test program, and nothing else.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::{binary, docker};
+use crate::{binary, docker, run};
 
 /// Builds `flint-test/fn` from the binaries as they are; the engine's cache makes it quick.
 pub fn test_function() -> Result<&'static str> {
-    if std::env::var_os("FLINT_BARE").is_some() {
-        return bare_function();
-    }
     let name = "flint-test/fn:latest";
-    let dockerfile = "FROM scratch\nCOPY fwatchdog testfn /\nCOPY tmp /tmp\nUSER 1000:1000\n\
+    let dockerfile = "FROM scratch\nCOPY fwatchdog testfn /\nADD tmp.tar /\nUSER 1000:1000\n\
         ENV mode=http fprocess=/testfn upstream_url=http://127.0.0.1:3000\n\
         EXPOSE 8080\nCMD [\"/fwatchdog\"]\n";
     build(name, dockerfile, &["fwatchdog", "testfn"])?;
@@ -32,7 +32,12 @@ fn build(name: &str, dockerfile: &str, binaries: &[&str]) -> Result<()> {
     let context = tempfile::tempdir()?;
     let path = context.path();
     std::fs::write(path.join("Dockerfile"), dockerfile)?;
-    std::fs::create_dir(path.join("tmp"))?;
+    let tmp = path.join("tmp");
+    std::fs::create_dir(&tmp)?;
+    std::fs::set_permissions(&tmp, Permissions::from_mode(0o1777))?;
+    // Copying a folder would lose its mode; unpacking an archive keeps it.
+    let archive = path.join("tmp.tar");
+    run(Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(path).arg("tmp"))?;
     for binary_name in binaries {
         copy(&binary(binary_name), &path.join(binary_name))?;
     }

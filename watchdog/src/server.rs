@@ -200,7 +200,10 @@ impl Server {
         if let Some(path) = &self.config.lock_file {
             log::line(format_args!("Writing lock-file to: {}", path.display()));
         }
-        self.app.health.ready().map_err(failed("cannot write the lock file"))?;
+        // An image may have no writable folder at all; health is told over HTTP as well.
+        if let Err(error) = self.app.health.ready() {
+            log::line(format_args!("cannot write the lock file, going on without: {error}"));
+        }
         let Some(path) = self.config.listen_socket.clone() else { return Ok(None) };
         let what = format!("cannot listen on {}", path.display());
         let (listener, published) = socket::publish(&path).map_err(failed(what.clone()))?;
