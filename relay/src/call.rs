@@ -1,5 +1,6 @@
 //! One call, made ready for the next hop.
 
+use std::future::pending;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::body::Body;
 use crate::error::SendError;
@@ -180,7 +181,14 @@ fn hold_body(request: &mut Request<Body>) {
         }
     });
     let hold = async move {
-        let _ = tokio::time::timeout(CONTINUE_WAIT, opened).await;
+        let wanted = async move {
+            if opened.await.is_err() {
+                // The answer came without it: the body is not wanted. Reading it now would say
+                // the opposite to the client.
+                pending::<()>().await;
+            }
+        };
+        let _ = timeout(CONTINUE_WAIT, wanted).await;
     };
     let body = std::mem::take(request.body_mut());
     *request.body_mut() = body.with_hold(hold);

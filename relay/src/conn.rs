@@ -2,8 +2,8 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,6 +18,12 @@ const IDLE: u8 = 0;
 const HEAD: u8 = 1;
 /// A call is in flight.
 const BUSY: u8 = 2;
+
+/// Most bytes of a head that are kept to look at.
+const MAX_KEPT: usize = 64 << 10;
+
+/// Memory that a connection may hold on to between requests.
+const KEPT_CAPACITY: usize = 2 << 10;
 
 /// No deadline.
 const NEVER: u64 = u64::MAX;
@@ -38,6 +44,8 @@ pub(crate) struct ConnState {
     since_ms: AtomicU64,
     deadline_ms: AtomicU64,
     reset: AtomicBool,
+    /// What was received since the last call. hyper does not show heads as they came.
+    head: Mutex<Vec<u8>>,
 }
 
 impl ConnState {
@@ -48,12 +56,20 @@ impl ConnState {
             since_ms: AtomicU64::new(0),
             deadline_ms: AtomicU64::new(NEVER),
             reset: AtomicBool::new(false),
+            head: Mutex::default(),
         })
     }
 
-    /// A request's head is complete.
-    pub(crate) fn busy(&self) {
+    /// A request's head is complete. Tells whether it had a `Content-Length`, even if hyper took
+    /// it away because of `Transfer-Encoding`. A request that was sent before the answer to the
+    /// one before it may not be seen here; hyper's reading of it is safe, too.
+    pub(crate) fn busy(&self, look: bool) -> bool {
         self.phase.store(BUSY, Relaxed);
+        let Ok(mut head) = self.head.lock() else { return false };
+        let found = look && has_content_length(&head);
+        head.clear();
+        head.shrink_to(KEPT_CAPACITY);
+        found
     }
 
     /// A response was handed over whole, or given up.
@@ -95,11 +111,25 @@ impl ConnState {
         self.phase.store(phase, Relaxed);
     }
 
-    fn received(&self) {
-        if self.phase.load(Relaxed) == IDLE {
-            self.enter(HEAD);
+    fn received(&self, bytes: &[u8]) {
+        match self.phase.load(Relaxed) {
+            BUSY => return,
+            IDLE => self.enter(HEAD),
+            _ => (),
+        }
+        if let Ok(mut head) = self.head.lock() {
+            let room = MAX_KEPT - head.len();
+            head.extend_from_slice(&bytes[..bytes.len().min(room)]);
         }
     }
+}
+
+/// Whether a header of the first head in `bytes` is `Content-Length`.
+fn has_content_length(bytes: &[u8]) -> bool {
+    const NAME: &[u8] = b"content-length:";
+    let lines = bytes.split(|b| *b == b'\n').map(<[u8]>::trim_ascii_end);
+    let mut headers = lines.skip_while(|line| line.is_empty()).take_while(|line| !line.is_empty());
+    headers.any(|line| line.get(..NAME.len()).is_some_and(|n| n.eq_ignore_ascii_case(NAME)))
 }
 
 /// An accepted connection's socket.
@@ -132,7 +162,7 @@ impl AsyncRead for Socket {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
-            self.state.received();
+            self.state.received(&buf.filled()[before..]);
         }
         polled
     }
@@ -165,5 +195,21 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_content_length;
+
+    #[test]
+    fn only_headers_count() {
+        for head in ["A / B\r\nCONTENT-length: 5\r\n\r\n", "\r\nA\r\nB: c\r\nContent-Length:5\r\n"]
+        {
+            assert!(has_content_length(head.as_bytes()), "{head}");
+        }
+        for head in ["", "A\r\nX-Content-Length: 5\r\n", "A\r\nB: c\r\n\r\nContent-Length: 5\r\n"] {
+            assert!(!has_content_length(head.as_bytes()), "{head}");
+        }
     }
 }

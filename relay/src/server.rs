@@ -222,8 +222,8 @@ where
         peer: Peer,
         state: &Arc<ConnState>,
     ) -> Result<Response<Body>, Infallible> {
-        state.busy();
-        let mut response = match self.refuse(&request) {
+        let ambiguous = state.busy(request.headers().contains_key(TRANSFER_ENCODING));
+        let mut response = match self.refuse(&request, ambiguous) {
             None => (self.handler)(request, peer).await,
             Some(refusal) => refusal,
         };
@@ -242,8 +242,13 @@ where
     }
 
     /// Answers requests that no handler should see.
-    fn refuse(&self, request: &Request<Incoming>) -> Option<Response<Body>> {
+    fn refuse(&self, request: &Request<Incoming>, ambiguous: bool) -> Option<Response<Body>> {
         let refusal = |status, text| Some(refusal(status, text));
+        if ambiguous {
+            // Another hop may believe the other one (RFC 9112 6.1).
+            let text = "a request has Content-Length or Transfer-Encoding, not both";
+            return refusal(StatusCode::BAD_REQUEST, text);
+        }
         let uri = request.uri();
         if request.method() == Method::CONNECT {
             return refusal(StatusCode::NOT_IMPLEMENTED, "CONNECT is not supported");
