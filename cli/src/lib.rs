@@ -13,6 +13,7 @@ pub mod deploy;
 pub mod error;
 pub mod exit;
 pub mod gateway;
+pub mod local;
 pub mod output;
 pub mod stack;
 pub mod store;

@@ -1,6 +1,11 @@
 //! What a Dockerfile says that matters before it is built.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use crate::stack::substitute;
 
 /// The name of the watchdog's binary in a build context.
 pub(crate) const WATCHDOG: &str = "fwatchdog";
@@ -41,43 +46,98 @@ pub(crate) fn wants_watchdog(text: &str) -> bool {
     })
 }
 
-/// The images that it stands on, as far as they can be known before it is built.
+/// The images that it needs, as far as they can be known before it is built: those that stages
+/// begin with or copy from, and the one that reads the Dockerfile itself.
 pub(crate) fn base_images(text: &str, arguments: &BTreeMap<String, String>) -> BTreeSet<String> {
-    let mut values: BTreeMap<String, String> = BTreeMap::new();
-    let mut stages = BTreeSet::new();
-    let mut images = BTreeSet::new();
+    let mut bases =
+        Bases { values: BTreeMap::new(), stages: BTreeSet::new(), images: syntax(text) };
     for line in instructions(text) {
-        let words: Vec<&str> =
-            line.split_whitespace().filter(|word| !word.starts_with("--")).collect();
-        match words.as_slice() {
-            [verb, rest @ ..] if verb.eq_ignore_ascii_case("arg") && images.is_empty() => {
-                let pairs = rest.iter().map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-                values.extend(pairs.map(|(key, value)| {
-                    let default = value.trim_matches(['"', '\'']).to_owned();
-                    (key.to_owned(), arguments.get(key).cloned().unwrap_or(default))
-                }));
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (flags, plain): (Vec<&str>, Vec<&str>) =
+            words.into_iter().partition(|word| word.starts_with("--"));
+        match plain.split_first() {
+            Some((verb, rest)) if verb.eq_ignore_ascii_case("arg") => {
+                bases.argument(rest, arguments);
             }
-            [verb, image, rest @ ..] if verb.eq_ignore_ascii_case("from") => {
-                let image = expand(image, &values);
-                if !stages.contains(&image.to_lowercase()) && image != "scratch" {
-                    images.insert(image);
-                }
-                stages.extend(rest.get(1).map(|stage| stage.to_lowercase()));
-            }
-            _ => {}
+            Some((verb, rest)) if verb.eq_ignore_ascii_case("from") => bases.stage(rest),
+            _ => flags
+                .iter()
+                .filter_map(|flag| flag.strip_prefix("--from="))
+                .for_each(|from| bases.copied(from)),
         }
     }
-    images.retain(|image| !image.is_empty() && !image.contains('$'));
-    images
+    bases.images
 }
 
-/// Replaces `$NAME` and `${NAME}`. Other forms stay, and the image is then not known.
-fn expand(text: &str, values: &BTreeMap<String, String>) -> String {
-    let mut out = text.to_owned();
-    for (key, value) in values.iter().rev() {
-        out = out.replace(&format!("${{{key}}}"), value).replace(&format!("${key}"), value);
+/// The image that a first line such as `# syntax=docker/dockerfile:1` names.
+fn syntax(text: &str) -> BTreeSet<String> {
+    let directives = text.lines().take_while(|line| line.starts_with('#'));
+    let value = |line: &str| {
+        let (key, value) = line.trim_start_matches('#').split_once('=')?;
+        key.trim().eq_ignore_ascii_case("syntax").then(|| value.trim().to_owned())
+    };
+    directives.filter_map(value).filter(|image| is_image(image)).collect()
+}
+
+struct Bases {
+    values: BTreeMap<String, String>,
+    stages: BTreeSet<String>,
+    images: BTreeSet<String>,
+}
+
+impl Bases {
+    /// Arguments before the first stage are those that `FROM` can use.
+    fn argument(&mut self, pairs: &[&str], given: &BTreeMap<String, String>) {
+        if !self.stages.is_empty() {
+            return;
+        }
+        for pair in pairs {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let default = value.trim_matches(['"', '\'']).to_owned();
+            let value = given.get(key).cloned().unwrap_or(default);
+            self.values.insert(key.to_owned(), value);
+        }
     }
-    out
+
+    fn stage(&mut self, words: &[&str]) {
+        let Some((image, rest)) = words.split_first() else { return };
+        if let Some(image) = self.expand(image) {
+            self.add(&image);
+        }
+        // Stages can be named by their numbers, too.
+        self.stages.insert(self.stages.len().to_string());
+        self.stages.extend(rest.get(1).map(|name| name.to_lowercase()));
+    }
+
+    fn copied(&mut self, from: &str) {
+        if !from.bytes().all(|byte| byte.is_ascii_digit()) {
+            self.add(from);
+        }
+    }
+
+    fn add(&mut self, image: &str) {
+        if !self.stages.contains(&image.to_lowercase()) && is_image(image) {
+            self.images.insert(image.to_owned());
+        }
+    }
+
+    /// The text with its arguments; `None` when it uses what is not known here.
+    fn expand(&self, text: &str) -> Option<String> {
+        let braced = BARE.replace_all(text, "$${$1}");
+        substitute(&braced, &|name| self.values.get(name).cloned()).ok()
+    }
+}
+
+/// `$NAME` without braces.
+static BARE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\$([A-Za-z_][A-Za-z0-9_]*)").expect("a constant expression"));
+
+fn is_image(text: &str) -> bool {
+    let good = |c: char| c.is_ascii_alphanumeric() || "-._/:@".contains(c);
+    text != "scratch"
+        && !text.is_empty()
+        && text.chars().all(good)
+        && !text.starts_with(['/', '-', '.', ':'])
 }
 
 #[cfg(test)]
@@ -106,13 +166,16 @@ mod tests {
 
     #[test]
     fn images_below() {
-        let text = "# syntax=x\nARG BASE=node:22\nARG TAG=\"1\"\nFROM --platform=linux/amd64 ${BASE} AS Base\n\
-                    FROM base AS next\nFROM h:5000/x:$TAG\nFROM scratch\nFROM ${A:-b}\nARG BASE=late\n";
+        let text = "# syntax=docker/dockerfile:1\n# FROM no\nARG BASE=node:22\nARG TAG=\"1\"\n\
+                    FROM --platform=linux/amd64 ${BASE} AS Base\nARG BASE=late\nFROM base AS next\n\
+                    FROM h:5000/x:$TAG\nFROM scratch\nFROM ${A:-b:2}\nFROM x${UNSET:+y}\nFROM ${UNSET}\n\
+                    COPY --from=next a b\nCOPY --from=0 a b\nCOPY --chown=1 --from=ghcr.io/w:1 /w /w\n";
         let images = |arguments: &[(&str, &str)]| {
             let arguments = arguments.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
             base_images(text, &arguments.collect()).into_iter().collect::<Vec<_>>()
         };
-        assert_eq!(images(&[]), ["h:5000/x:1", "node:22"]);
-        assert_eq!(images(&[("BASE", "me/n"), ("TAG", "2")]), ["h:5000/x:2", "me/n"]);
+        let want = ["b:2", "docker/dockerfile:1", "ghcr.io/w:1", "h:5000/x:1", "node:22"];
+        assert_eq!(images(&[]), want);
+        assert_eq!(images(&[("BASE", "me/n"), ("TAG", "2")])[3..], ["h:5000/x:2", "me/n"]);
     }
 }

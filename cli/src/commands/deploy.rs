@@ -1,14 +1,13 @@
 //! `faas deploy`: functions go to the gateway.
 
-use std::path::Path;
+use anyhow::Result;
+use provider::Function;
 
-use anyhow::{Context as _, Result};
-use provider::{Function, is_dns_label};
-
+use crate::Context;
 use crate::args::{GatewayArgs, Target};
-use crate::deploy::{FunctionFlags, UpdateFlags, deploy_function};
+use crate::build::TagMode;
+use crate::deploy::{FunctionFlags, TemplateFlags, UpdateFlags, deploy_function, prepare};
 use crate::error::usage;
-use crate::{Context, stack};
 
 /// Arguments of `faas deploy`.
 #[derive(Debug, clap::Args)]
@@ -24,15 +23,15 @@ pub struct Args {
     /// The function's name, with --image
     #[arg(long, requires = "image")]
     name: Option<String>,
-    /// Take the process of a function that names none from its template, when that is here
-    #[arg(long, value_name = "BOOL", default_value = "true", hide_possible_values = true)]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    #[arg(action = clap::ArgAction::Set)]
-    read_template: bool,
     #[command(flatten)]
     function: FunctionFlags,
     #[command(flatten)]
     update: UpdateFlags,
+    #[command(flatten)]
+    template: TemplateFlags,
+    /// What was added to the images' tags when they were built
+    #[arg(long, value_name = "MODE", value_enum, ignore_case = true, default_value_t)]
+    tag: TagMode,
     /// Taken and ignored: only building needs it
     #[arg(long, hide = true)]
     handler: Option<String>,
@@ -81,25 +80,9 @@ async fn of_stack(args: &Args, context: &Context) -> Result<Vec<Function>> {
         return Err(usage("there is nothing to deploy", hint));
     }
     let (stack, functions) = context.functions().await?;
-    let wire = |function: &stack::Function| {
-        let mut wire = stack.to_function(function)?;
-        if args.read_template && wire.env_process.is_empty() {
-            wire.env_process = template_process(function.template().0)?;
-        }
-        Ok(wire)
-    };
-    functions.into_iter().map(wire).collect()
-}
-
-/// The process that a template names; empty when it names none or is not here.
-fn template_process(template: &str) -> Result<String> {
-    let path = Path::new("template").join(template).join("template.yml");
-    if !is_dns_label(template) || !path.is_file() {
-        return Ok(String::new());
+    let mut all = Vec::new();
+    for function in functions {
+        all.push(prepare(stack, function, args.tag, &args.template).await?);
     }
-    let what = || format!("cannot read {}", path.display());
-    let text = std::fs::read_to_string(&path).with_context(what)?;
-    let template: serde_yaml::Value = serde_yaml::from_str(&text).with_context(what)?;
-    let process = template.get("fprocess").and_then(serde_yaml::Value::as_str);
-    Ok(process.unwrap_or_default().to_owned())
+    Ok(all)
 }

@@ -24,6 +24,7 @@ pub mod scale;
 pub mod secret;
 pub mod store;
 pub mod template;
+pub mod up;
 pub mod version;
 
 /// The verbs.
@@ -72,7 +73,8 @@ pub enum Command {
     Build(build::Args),
     /// Push the images of functions
     Push(push::Args),
-    // Verbs of building and templates.
+    /// Build, push and deploy functions
+    Up(Box<up::Args>),
 }
 
 impl Command {
@@ -99,7 +101,7 @@ impl Command {
             Self::Template(args) => template::run(args, context).await,
             Self::Build(args) => build::run(args, context).await,
             Self::Push(args) => push::run(args, context).await,
-            // Verbs of building and templates.
+            Self::Up(args) => up::run(*args, context).await,
         }
     }
 }

@@ -27,11 +27,7 @@ enum Progress {
 }
 
 /// Waits until the function's newest generation is ready; an error says why it is not.
-pub(super) async fn until_ready(
-    gateway: &Gateway,
-    function: &Function,
-    limit: Duration,
-) -> Result<()> {
+pub async fn until_ready(gateway: &Gateway, function: &Function, limit: Duration) -> Result<()> {
     let name = &function.service;
     let deadline = Instant::now() + limit;
     let mut wrong: Option<(String, Instant)> = None;

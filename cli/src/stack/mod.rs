@@ -16,6 +16,7 @@ pub use edit::{Amounts, NewFunction, append, create};
 pub use function::{Configuration, Function, ProviderPart, TemplateSource};
 pub use load::{DEFAULT_FILES, Lookup, Source, find, load, open, require};
 pub use select::Selection;
+pub(crate) use substitute::substitute;
 pub use wildcard::Wildcard;
 
 /// A stack file, read and checked.

@@ -22,7 +22,7 @@ const MAX_DEPTH: usize = 32;
 /// Where an expression went wrong, and how.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: bad substitution: {reason}")]
-pub(super) struct BadSubstitution {
+pub(crate) struct BadSubstitution {
     line: usize,
     reason: String,
 }
@@ -30,7 +30,7 @@ pub(super) struct BadSubstitution {
 type Result<T> = std::result::Result<T, String>;
 
 /// Replaces every expression of the text.
-pub(super) fn substitute(
+pub(crate) fn substitute(
     text: &str,
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> std::result::Result<String, BadSubstitution> {

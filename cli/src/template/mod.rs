@@ -87,10 +87,15 @@ pub fn names(project: &Path) -> BTreeSet<String> {
 ///
 /// Nothing is pulled for it: a template that is not here has none to say.
 pub fn process(project: &Path, lang: &str) -> Result<Option<String>> {
-    if lang.is_empty() {
+    if check_name(lang).is_err() {
         return Ok(None);
     }
-    let found = Template::find(project, &canonical(lang))?;
+    let lang = canonical(lang);
+    let mut found = Template::find(project, &lang)?;
+    if let (None, Some((name, _))) = (&found, lang.split_once('@')) {
+        // Versions of a template seldom differ in their process.
+        found = Template::find(project, name)?;
+    }
     Ok(found.and_then(|template| template.manifest.fprocess).filter(|text| !text.is_empty()))
 }
 

@@ -1,8 +1,9 @@
 //! `POST /build`: a context goes in as a tar stream, news come out.
 //!
 //! BuildKit is asked for wherever the engine has it. It works without a session when the context
-//! is the request's body, but then it cannot ask for registry credentials: base images that need
-//! some are pulled before, with them, and BuildKit takes what is there.
+//! is the request's body, but over that session it would ask for registry credentials, and without
+//! it refuses to pull ("no active sessions"), even what is public. So base images that are not
+//! there are pulled before, with credentials if there are any, and BuildKit takes what is there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufWriter, Write};
@@ -15,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::super::dockerfile::base_images;
 use super::super::progress::Line;
-use super::super::registry::{Credentials, DockerConfig};
+use super::super::registry::DockerConfig;
 use super::Engine;
 use super::message::Messages;
 use super::trace::{FailedStep, Steps};
@@ -52,17 +53,36 @@ pub(crate) async fn build(
     request: &Request<'_>,
     line: &mut Line,
 ) -> Result<()> {
-    let secured = secured_bases(config, request)?;
-    // An engine without a session cannot look for secured images: that is done here, for all.
-    let pull_here = request.pull && !secured.is_empty();
-    let bases = if pull_here { bases(request)? } else { secured.keys().cloned().collect() };
-    for image in &bases {
-        if request.pull || !engine.has_image(image).await? {
-            engine.pull(image, secured.get(image), line).await?;
+    let missed = pull_bases(engine, config, request, line).await?;
+    let answer = send(engine, request).await?;
+    let built = follow(Messages::of(answer).await?, line).await;
+    built.map_err(|error| match missed.as_slice() {
+        [] => error,
+        missed => anyhow::anyhow!("{}\n  {error:#}", missed.join("\n  ")),
+    })
+}
+
+/// Pulls the base images that are not there, or with `pull` all of them.
+///
+/// Gives back why some could not be pulled: the build may do without those of unused stages.
+async fn pull_bases(
+    engine: &Engine,
+    config: &DockerConfig,
+    request: &Request<'_>,
+    line: &mut Line,
+) -> Result<Vec<String>> {
+    let mut missed = Vec::new();
+    for image in bases(request)? {
+        if !request.pull && engine.has_image(&image).await? {
+            continue;
+        }
+        let login = config.credentials(&image)?;
+        match engine.pull(&image, login.as_ref(), line).await {
+            Err(error) if !request.pull => missed.push(format!("{error:#}")),
+            done => done?,
         }
     }
-    let answer = send(engine, request, !pull_here).await?;
-    follow(Messages::of(answer).await?, line).await
+    Ok(missed)
 }
 
 fn bases(request: &Request<'_>) -> Result<BTreeSet<String>> {
@@ -70,22 +90,9 @@ fn bases(request: &Request<'_>) -> Result<BTreeSet<String>> {
     Ok(base_images(&String::from_utf8_lossy(&text), request.arguments))
 }
 
-fn secured_bases(
-    config: &DockerConfig,
-    request: &Request<'_>,
-) -> Result<BTreeMap<String, Credentials>> {
-    let mut all = BTreeMap::new();
-    for image in bases(request)? {
-        if let Some(credentials) = config.credentials(&image)? {
-            all.insert(image, credentials);
-        }
-    }
-    Ok(all)
-}
-
 /// Sends the context; with the classic builder when the engine refuses BuildKit.
-async fn send(engine: &Engine, request: &Request<'_>, may_pull: bool) -> Result<Response> {
-    let query = query(request, may_pull)?;
+async fn send(engine: &Engine, request: &Request<'_>) -> Result<Response> {
+    let query = query(request)?;
     if engine.buildkit {
         let mut with_buildkit = query.clone();
         with_buildkit.push(("version", "2".to_owned()));
@@ -99,7 +106,7 @@ async fn send(engine: &Engine, request: &Request<'_>, may_pull: bool) -> Result<
     upload(engine, request.context, &query).await
 }
 
-fn query(request: &Request<'_>, may_pull: bool) -> Result<Vec<(&'static str, String)>> {
+fn query(request: &Request<'_>) -> Result<Vec<(&'static str, String)>> {
     let mut all = vec![
         ("t", request.image.to_owned()),
         ("dockerfile", "Dockerfile".to_owned()),
@@ -108,11 +115,7 @@ fn query(request: &Request<'_>, may_pull: bool) -> Result<Vec<(&'static str, Str
         ("rm", "1".to_owned()),
         ("forcerm", "1".to_owned()),
     ];
-    let switches = [
-        ("nocache", request.no_cache),
-        ("pull", request.pull && may_pull),
-        ("squash", request.squash),
-    ];
+    let switches = [("nocache", request.no_cache), ("squash", request.squash)];
     all.extend(switches.iter().filter(|(_, on)| *on).map(|(name, _)| (*name, "1".to_owned())));
     Ok(all)
 }
@@ -239,12 +242,9 @@ mod tests {
     #[test]
     fn switches_are_sent_only_when_on() {
         let (tree, none) = (Tree::default(), BTreeMap::new());
-        let names = |may_pull| {
-            let query = query(&request(&tree, &none), may_pull).unwrap();
-            query.into_iter().map(|(name, _)| name).skip(6).collect::<Vec<_>>()
-        };
-        assert_eq!(names(true), ["nocache", "pull"]);
-        assert_eq!(names(false), ["nocache"]);
+        let query = query(&request(&tree, &none)).unwrap();
+        let names: Vec<&str> = query.into_iter().map(|(name, _)| name).skip(6).collect();
+        assert_eq!(names, ["nocache"]);
     }
 
     #[test]

@@ -53,13 +53,17 @@ impl Engine {
         let request = self.request(Method::POST, &format!("/images/{name}/push"));
         let request = request.query(&[("tag", tag.unwrap_or("latest"))]);
         self.transfer(request, login, line).await.map_err(|error| {
-            let hint = match login {
-                Some(_) => {
-                    "is the login of this registry still good? `docker login` makes a new one"
+            let reason = format!("{error:#}");
+            let message = format!("cannot push {image}: {reason}");
+            match (reason.contains("does not exist"), login) {
+                (true, _) => hinted(message, "`faas build` makes it, with the same --tag"),
+                (false, Some(_)) => {
+                    hinted(message, "is the login still good? `docker login` makes a new one")
                 }
-                None => "no login for this registry is known; `docker login` makes one",
-            };
-            hinted(format!("cannot push {image}: {error:#}"), hint)
+                (false, None) => {
+                    hinted(message, "no login for this registry is known; `docker login` makes one")
+                }
+            }
         })
     }
 

@@ -1,0 +1,138 @@
+//! Starts `faas-gateway` so that it outlives this program.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use reqwest::Url;
+use tokio::time::{Instant, sleep};
+
+use super::{Probe, probe, state_dir};
+use crate::build::beside_this_program;
+use crate::config::Environment;
+use crate::error::{caused, hinted};
+
+/// The program.
+const PROGRAM: &str = "faas-gateway";
+/// The file in the state folder with what it says.
+const LOG: &str = "gateway.log";
+/// Longest wait until it listens: longer than it waits for its provider itself.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time between two looks.
+const INTERVAL: Duration = Duration::from_millis(50);
+/// How many lines of its log are shown when it does not start.
+const TAIL: usize = 15;
+
+/// A gateway that was started.
+#[derive(Debug)]
+pub(super) struct Started {
+    pub(super) pid: u32,
+    pub(super) log: PathBuf,
+}
+
+/// Starts a gateway that listens at the URL's port, and waits until it answers.
+pub(super) async fn start(env: &Environment, url: &str, provider: Option<&str>) -> Result<Started> {
+    let program = program(env)?;
+    let folder = state_dir(env)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|error| {
+        let hint = "name another folder with FAAS_STATE_DIR";
+        caused(format!("the state folder {} cannot be made", folder.display()), hint, error)
+    })?;
+    let log = folder.join(LOG);
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&log);
+    let file = file.with_context(|| log.display().to_string())?;
+    let before = file.metadata()?.len();
+    let port = Url::parse(url).ok().and_then(|url| url.port_or_known_default()).unwrap_or(8080);
+    let mut child = command(&program, &folder, file)?
+        .args(["--port", &port.to_string()])
+        .args(provider.into_iter().flat_map(|provider| ["--provider", provider]))
+        .spawn()
+        .with_context(|| format!("{} cannot be run", program.display()))?;
+    let waited = wait(&mut child, url).await;
+    let started = Started { pid: child.id(), log };
+    waited.map(|()| started).map_err(|reason| {
+        // One that came up too late must not surprise anyone later.
+        let _ = child.kill();
+        let said = tail(&folder.join(LOG), before);
+        hinted(
+            format!("the gateway does not start: {reason}{said}"),
+            "name one that runs with -g or OPENFAAS_URL",
+        )
+    })
+}
+
+/// It is not in this program's process group: Ctrl-C is not for it.
+fn command(program: &Path, folder: &Path, log: File) -> Result<Command> {
+    let mut command = Command::new(program);
+    command
+        .arg("--state-dir")
+        .arg(folder)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .current_dir("/")
+        .process_group(0);
+    Ok(command)
+}
+
+fn program(env: &Environment) -> Result<PathBuf> {
+    if let Some(path) = beside_this_program(PROGRAM) {
+        return Ok(path);
+    }
+    let path = env.building.path.as_deref().unwrap_or_default();
+    let found =
+        std::env::split_paths(path).map(|folder| folder.join(PROGRAM)).find(|file| file.is_file());
+    found.ok_or_else(|| {
+        let hint = format!("name a gateway with -g or OPENFAAS_URL, or put {PROGRAM} beside faas");
+        hinted(
+            format!("no gateway runs here, and the program {PROGRAM} to start one is not found"),
+            hint,
+        )
+    })
+}
+
+async fn wait(child: &mut Child, url: &str) -> Result<(), String> {
+    let deadline = Instant::now() + START_TIMEOUT;
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
+            return Err(format!("it ended with {status}"));
+        }
+        if matches!(probe(url).await, Ok(Probe::Gateway)) {
+            return Ok(());
+        }
+        sleep(INTERVAL).await;
+    }
+    Err(format!("it does not answer after {} s", START_TIMEOUT.as_secs()))
+}
+
+/// The last lines that were written after an offset.
+fn tail(log: &Path, from: u64) -> String {
+    let bytes = std::fs::read(log).unwrap_or_default();
+    let new = bytes.get(usize::try_from(from).unwrap_or(usize::MAX)..).unwrap_or_default();
+    let text = String::from_utf8_lossy(new);
+    let lines: Vec<&str> = text.lines().collect();
+    let last = &lines[lines.len().saturating_sub(TAIL)..];
+    last.iter().map(|line| format!("\n  | {line}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_new_lines_are_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let lines: String = (0..30).map(|i| format!("new {i}\n")).collect();
+        std::fs::write(&log, format!("old\n{lines}")).unwrap();
+        let shown = tail(&log, 4);
+        assert_eq!(shown.lines().skip(1).count(), TAIL);
+        assert!(shown.ends_with("| new 29") && !shown.contains("old"), "{shown}");
+        assert_eq!(tail(&log, 9999), "");
+        assert_eq!(tail(&folder.path().join("none"), 0), "");
+    }
+}
