@@ -33,6 +33,7 @@ pub struct Body {
     hold: Option<Pin<Box<dyn Future<Output = ()>>>>,
     limit: Option<Limit>,
     conn: Option<Attached>,
+    failed: Option<BodyError>,
 }
 
 #[derive(Default)]
@@ -147,6 +148,21 @@ impl Body {
         self.conn = Some(Attached(Arc::clone(conn)));
     }
 
+    fn poll_limited(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        // A source that is always ready would never let the timer be asked.
+        if self.deadline.as_ref().is_some_and(|deadline| deadline.at <= Instant::now()) {
+            return Poll::Ready(Some(Err(BodyError::Deadline)));
+        }
+        let polled = self.poll_source(cx);
+        if polled.is_pending() && self.deadline.as_mut().is_some_and(|d| d.poll(cx).is_ready()) {
+            return Poll::Ready(Some(Err(BodyError::Deadline)));
+        }
+        polled
+    }
+
     fn poll_source(
         &mut self,
         cx: &mut Context<'_>,
@@ -194,25 +210,29 @@ impl HttpBody for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        if this.deadline.as_ref().is_some_and(|deadline| deadline.at <= Instant::now()) {
+        if let Some(error) = this.failed.take() {
             this.end(false);
-            return Poll::Ready(Some(Err(BodyError::Deadline)));
+            return Poll::Ready(Some(Err(error)));
         }
-        let polled = this.poll_source(cx);
-        match &polled {
-            Poll::Ready(Some(Ok(_))) if this.source.is_end() => this.end(true),
-            Poll::Ready(Some(Ok(_))) => (),
-            Poll::Ready(None) => this.end(true),
-            Poll::Ready(Some(Err(_))) => this.end(false),
-            Poll::Pending => {
-                let over = this.deadline.as_mut().is_some_and(|d| d.poll(cx).is_ready());
-                if over {
-                    this.end(false);
-                    return Poll::Ready(Some(Err(BodyError::Deadline)));
+        match this.poll_limited(cx) {
+            Poll::Ready(Some(Err(error))) => {
+                // hyper drops the connection at once, with what it has not written yet. Waiting
+                // for another turn lets it write what came before the failure.
+                this.failed = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Ready(None) => {
+                this.end(true);
+                Poll::Ready(None)
+            }
+            other => {
+                if this.source.is_end() {
+                    this.end(true);
                 }
+                other
             }
         }
-        polled
     }
 
     fn is_end_stream(&self) -> bool {

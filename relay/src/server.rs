@@ -91,7 +91,8 @@ pub async fn serve<H, F>(
     F: Future<Output = Response<Body>> + 'static,
 {
     let mut http = http1::Builder::new();
-    http.max_buf_size(options.max_head_bytes.max(8 << 10)).header_read_timeout(None);
+    let head = options.max_head_bytes.max(8 << 10);
+    http.max_buf_size(head).max_header_size(head).header_read_timeout(None);
     let server = Rc::new(Server {
         handler,
         options,

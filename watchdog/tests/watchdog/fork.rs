@@ -69,9 +69,9 @@ fn a_failure_before_the_first_byte_is_500() {
 
 #[test]
 fn a_failure_after_the_first_byte_resets() {
-    let answer = streaming("sh -c 'echo part; sleep 0.1; exit 3'").get("/");
+    let answer = streaming("sh -c 'echo part; exit 3'").get("/");
     assert_eq!(answer.status(), 200);
-    assert!(!answer.whole, "{answer:?}");
+    assert_eq!((answer.text().as_str(), answer.whole), ("part\n", false));
 }
 
 #[test]
@@ -84,17 +84,17 @@ fn a_program_that_is_missing_is_500() {
 #[test]
 fn the_time_limit_kills_the_whole_group() {
     let process = r#"sh -c 'sleep 1000 & echo $! > "$TMPDIR/pid"; wait'"#;
-    let watchdog = Watchdog::ready(&[("fprocess", process), ("exec_timeout", "500ms")]);
+    let watchdog = Watchdog::ready(&[("fprocess", process), ("exec_timeout", "2s")]);
     let answer = watchdog.get("/");
     assert_eq!(answer.status(), 504);
     assert_eq!(answer.get("x-faas-error"), Some("deadline"));
-    assert_eq!(answer.text(), "fwatchdog: the function did not answer within 0.5s\n");
+    assert_eq!(answer.text(), "fwatchdog: the function did not answer within 2s\n");
     wait_gone(wait_pid(&watchdog.path("pid")));
 }
 
 #[test]
 fn the_time_limit_after_the_first_byte_resets() {
-    let variables = [("fprocess", "sh -c 'echo part; sleep 1000'"), ("exec_timeout", "500ms")];
+    let variables = [("fprocess", "sh -c 'echo part; sleep 1000'"), ("exec_timeout", "2s")];
     let answer = Watchdog::ready(&variables).get("/");
     assert_eq!(answer.status(), 200);
     assert!(!answer.whole, "{answer:?}");

@@ -241,7 +241,7 @@ fn an_answer_that_takes_too_long_is_reset() {
             conn.head();
         }
     });
-    let answer = http(&url, &[("exec_timeout", "500ms")]).get("/");
+    let answer = http(&url, &[("exec_timeout", "1s")]).get("/");
     assert_eq!((answer.status(), answer.text().as_str(), answer.whole), (200, "part", false));
 }
 
