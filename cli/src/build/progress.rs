@@ -71,15 +71,15 @@ impl Line {
     pub(crate) fn step(&mut self, text: &str) {
         self.say(text);
         if let Some(bar) = &self.bar {
-            bar.set_message(one_line(text));
+            bar.set_message(plain(text));
         }
     }
 
     /// A step prints a line.
     pub(crate) fn log(&mut self, text: &str) {
-        let text = text.trim_end();
+        let text = plain(text.trim_end());
         self.say(&format!("  {text}"));
-        self.remember(text);
+        self.remember(&text);
     }
 
     /// Something to know that is no step: plain lines only.
@@ -120,7 +120,31 @@ impl Drop for Line {
     }
 }
 
-/// Control characters would move the cursor.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+/// The text without control characters and escape sequences: what a build prints must not move
+/// the cursor or change colours here.
+pub(crate) fn plain(text: &str) -> String {
+    let mut out = String::new();
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c == '\u{1b}' && chars.next_if_eq(&'[').is_some() {
+            // A sequence ends with its first letter or other character from `@` on.
+            while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {}
+        } else if c == '\t' || c == '\n' {
+            out.push(' ');
+        } else if !c.is_control() {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_has_no_control_characters() {
+        assert_eq!(plain("\u{1b}[91mred\u{1b}[0m\u{1b}[2K ü\ta\u{7}\u{1b}]0;t"), "red ü a]0;t");
+        assert_eq!(plain("\u{1b}[12;3"), "");
+    }
 }

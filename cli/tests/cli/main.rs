@@ -1,11 +1,13 @@
 //! The real binary against a scripted gateway: request shapes, outputs, exit codes.
 
+mod build;
 mod deploy;
 mod errors;
 mod functions;
 mod gateway;
 mod invoke;
 mod logins;
+mod new;
 mod resources;
 mod run;
 mod store;

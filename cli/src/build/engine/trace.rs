@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::super::progress::Line;
+use super::super::progress::{Line, plain};
 
 /// News of a build.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -115,7 +115,7 @@ impl Steps {
         let step = self.known.entry(vertex.digest.clone()).or_default();
         let mut lines = std::mem::take(&mut step.lines);
         if !step.output.is_empty() {
-            lines.push(std::mem::take(&mut step.output));
+            lines.push(plain(&std::mem::take(&mut step.output)));
         }
         self.failed.get_or_insert(FailedStep { name: step.name.clone(), lines });
     }
@@ -134,7 +134,7 @@ impl Step {
             if self.lines.len() == TAIL {
                 self.lines.remove(0);
             }
-            self.lines.push(last.to_owned());
+            self.lines.push(plain(last));
         }
     }
 }
