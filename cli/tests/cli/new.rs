@@ -82,6 +82,8 @@ fn templates_here_and_in_the_store() {
     home.run("template pull stack").bad(2, &["names no templates"]);
     home.run("template pull --upload-pack=x").bad(2, &["unexpected argument"]);
     home.run("template pull https://h/t#--x").bad(1, &["is not a branch or tag"]);
+    home.run("template pull /none").bad(1, &["error: git clone failed: ", "/none"]);
+    let home = home.env("PATH", "/none");
     home.run("template pull x")
         .bad(1, &["the program `git` is not installed", "hint: install git"]);
 }
