@@ -7,3 +7,4 @@ mod deploys;
 mod engine;
 mod input;
 mod restarts;
+mod templates;

@@ -1,0 +1,58 @@
+//! The CLI as its users run it: in a folder, with a gateway.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use crate::gateway::Gateway;
+use crate::{binary, run};
+
+/// A folder with the CLI's own configuration, logged in to a gateway.
+pub struct Cli {
+    home: TempDir,
+    url: String,
+}
+
+impl Cli {
+    /// Logs in.
+    pub fn new(gateway: &Gateway) -> Result<Self> {
+        let cli = Self { home: tempfile::tempdir()?, url: gateway.url.clone() };
+        let password = gateway.password()?;
+        cli.ok(cli.home.path(), &["login", "--password", &password])?;
+        Ok(cli)
+    }
+
+    /// Runs it in a folder.
+    pub fn output(&self, dir: &Path, args: &[&str]) -> Result<Output> {
+        self.command(dir, args).output().context("cannot start faas")
+    }
+
+    /// Runs it in a folder, and gives what it printed; fails when it fails.
+    pub fn ok(&self, dir: &Path, args: &[&str]) -> Result<String> {
+        run(&mut self.command(dir, args))
+    }
+
+    /// Runs it and gives what it complained of; fails when it does not fail.
+    pub fn fails(&self, dir: &Path, args: &[&str]) -> Result<String> {
+        let output = self.output(dir, args)?;
+        if output.status.success() {
+            bail!("faas {args:?} did not fail");
+        }
+        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    fn command(&self, dir: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(binary("faas"));
+        command
+            .args(args)
+            .current_dir(dir)
+            .env("HOME", self.home.path())
+            .env("OPENFAAS_CONFIG", self.home.path().join("config"))
+            .env("OPENFAAS_URL", &self.url)
+            .env("FAAS_WATCHDOG", binary("fwatchdog"))
+            .env_remove("CI");
+        command
+    }
+}
