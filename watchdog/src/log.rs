@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::Write;
 
 use jiff::Timestamp;
+use jiff::tz::Offset;
 
 /// Where lines of the function go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +30,11 @@ pub fn line(text: impl Display) {
 }
 
 /// The time as Go's log package writes it, in UTC.
-fn now() -> impl Display {
-    Timestamp::now().strftime("%Y/%m/%d %H:%M:%S").to_string()
+fn now() -> String {
+    let now = Offset::UTC.to_datetime(Timestamp::now());
+    let (year, month, day) = (now.year(), now.month(), now.day());
+    let (hour, minute, second) = (now.hour(), now.minute(), now.second());
+    format!("{year:04}/{month:02}/{day:02} {hour:02}:{minute:02}:{second:02}")
 }
 
 impl Sink {

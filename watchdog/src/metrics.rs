@@ -1,20 +1,31 @@
 //! What Prometheus reads on 8081 (contract 4.6).
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::Instant;
 
 use http::{Method, StatusCode};
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry, TextEncoder,
 };
 
-/// The metrics of one watchdog.
+/// The metrics of one watchdog. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Metrics {
+pub struct Metrics(Rc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     registry: Registry,
     total: IntCounterVec,
     duration: HistogramVec,
     in_flight: IntGauge,
+    /// By status and method; looking them up by their labels costs more than counting.
+    known: RefCell<HashMap<(u16, &'static str), Series>>,
 }
+
+type Series = (IntCounter, Histogram);
 
 /// One call that is measured. It counts when it is dropped, under the status it has then.
 #[derive(Debug)]
@@ -37,21 +48,22 @@ impl Metrics {
         let labels = ["code", "method"];
         let total = Opts::new("http_requests_total", "Calls that have ended.");
         let duration = HistogramOpts::new("http_request_duration_seconds", "How long calls took.");
-        let metrics = Self {
+        let metrics = Inner {
             registry: Registry::new(),
             total: IntCounterVec::new(total, &labels)?,
             duration: HistogramVec::new(duration, &labels)?,
             in_flight: IntGauge::new("http_requests_in_flight", "Calls that run now.")?,
+            known: RefCell::default(),
         };
         metrics.registry.register(Box::new(metrics.total.clone()))?;
         metrics.registry.register(Box::new(metrics.duration.clone()))?;
         metrics.registry.register(Box::new(metrics.in_flight.clone()))?;
-        Ok(metrics)
+        Ok(Self(Rc::new(metrics)))
     }
 
     /// A call begins.
     pub fn begin(&self, method: &Method) -> Measured {
-        self.in_flight.inc();
+        self.0.in_flight.inc();
         Measured {
             metrics: self.clone(),
             method: label(method),
@@ -64,7 +76,7 @@ impl Metrics {
     pub fn render(&self) -> Vec<u8> {
         let mut text = Vec::new();
         // Writing to memory does not fail, and half a page is better than none.
-        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        let _ = TextEncoder::new().encode(&self.0.registry.gather(), &mut text);
         text
     }
 }
@@ -88,12 +100,19 @@ impl Measured {
 
 impl Drop for Measured {
     fn drop(&mut self) {
-        let code = self.status.to_string();
-        let labels = [code.as_str(), self.method];
-        self.metrics.in_flight.dec();
-        self.metrics.total.with_label_values(&labels).inc();
+        let metrics = &self.metrics.0;
+        metrics.in_flight.dec();
         let seconds = self.start.elapsed().as_secs_f64();
-        self.metrics.duration.with_label_values(&labels).observe(seconds);
+        let mut known = metrics.known.borrow_mut();
+        let (total, duration) =
+            known.entry((self.status, self.method)).or_insert_with_key(|(status, method)| {
+                let code = status.to_string();
+                let labels = [code.as_str(), *method];
+                let total = metrics.total.with_label_values(&labels);
+                (total, metrics.duration.with_label_values(&labels))
+            });
+        total.inc();
+        duration.observe(seconds);
     }
 }
 
