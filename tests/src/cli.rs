@@ -13,15 +13,23 @@ use crate::{binary, run};
 pub struct Cli {
     home: TempDir,
     url: String,
+    docker_config: String,
 }
 
 impl Cli {
     /// Logs in.
     pub fn new(gateway: &Gateway) -> Result<Self> {
-        let cli = Self { home: tempfile::tempdir()?, url: gateway.url.clone() };
+        let (home, url) = (tempfile::tempdir()?, gateway.url.clone());
+        let docker_config = home.path().join(".docker").to_string_lossy().into_owned();
+        let cli = Self { home, url, docker_config };
         let password = gateway.password()?;
         cli.ok(cli.home.path(), &["login", "--password", &password])?;
         Ok(cli)
+    }
+
+    /// Uses this folder's `config.json` for registries.
+    pub fn set_docker_config(&mut self, dir: &str) {
+        dir.clone_into(&mut self.docker_config);
     }
 
     /// Runs it in a folder.
@@ -51,6 +59,7 @@ impl Cli {
             .env("HOME", self.home.path())
             .env("OPENFAAS_CONFIG", self.home.path().join("config"))
             .env("OPENFAAS_URL", &self.url)
+            .env("DOCKER_CONFIG", &self.docker_config)
             .env("FAAS_WATCHDOG", binary("fwatchdog"))
             .env_remove("CI");
         command

@@ -7,6 +7,7 @@ pub mod gateway;
 pub mod image;
 pub mod load;
 pub mod raw;
+pub mod registry;
 
 use std::path::PathBuf;
 use std::process::Command;

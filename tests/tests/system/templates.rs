@@ -8,10 +8,12 @@ use reqwest::{Method, StatusCode};
 use system::cli::Cli;
 use system::client::Client;
 use system::gateway::Gateway;
-use system::{project, run};
+use system::registry::Registry;
+use system::{docker, project, run};
 
 /// Every template that `faas new` offers, what its starter is sent and what it answers.
-const STARTERS: [(&str, &str, &str); 5] = [
+const STARTERS: [(&str, &str, &str); 6] = [
+    ("rust", "hi", "Hello from Rust. You said: hi"),
     ("node22", "hi", r#"{"message":"Hello from Node.js","body":"hi"}"#),
     ("python3-http", "hi", "Hello from Python. You said: hi"),
     ("golang-middleware", "hi", "Hello from Go. You said: hi"),
@@ -111,5 +113,28 @@ async fn a_build_that_fails_shows_the_step_and_deploys_nothing() -> Result<()> {
     let error = cli.fails(dir.path(), &["up", "--gateway", &gateway.url])?;
     assert!(error.contains("handler.go:3"), "{error}");
     assert_eq!(client.call("bad").await?.0, StatusCode::NOT_FOUND);
+    Ok(())
+}
+
+#[tokio::test]
+async fn images_go_to_a_registry_and_come_back_with_credentials() -> Result<()> {
+    let registry = Registry::start()?;
+    let config = registry.docker_config()?;
+    let gateway = Gateway::start(&["--docker-config", &config])?;
+    let (mut cli, client) = (Cli::new(&gateway)?, Client::new(&gateway)?);
+    let dir = tempfile::tempdir()?;
+    let new = ["new", "--lang", "bash-streaming", "f", "--prefix", &registry.host, "--quiet"];
+    cli.ok(dir.path(), &new)?;
+    cli.ok(dir.path(), &["build"])?;
+    let error = cli.fails(dir.path(), &["push"])?;
+    assert!(error.contains(&registry.host), "without a password: {error}");
+    cli.set_docker_config(&config);
+    cli.ok(dir.path(), &["push"])?;
+    let image = format!("{}/f:latest", registry.host);
+    docker(&["rmi", &image])?;
+    cli.ok(dir.path(), &["deploy", "--wait", "--gateway", &gateway.url])?;
+    assert_eq!(post(&client, "f", "hi").await?.1, "You said: hi");
+    client.remove("f").await?;
+    docker(&["rmi", &image])?;
     Ok(())
 }
