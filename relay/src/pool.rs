@@ -7,8 +7,10 @@ use std::io;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use http::header::EXPECT;
 use http::{Request, Response};
 use http_body::Body as _;
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -20,9 +22,8 @@ use crate::call::{self, Call};
 use crate::error::{BodyError, SendError};
 use crate::target::Target;
 
-/// A connection that was idle for longer than this may have been closed by its peer unnoticed;
-/// requests that can be repeated are then sent so that they can be.
-const SUSPECT_AFTER: Duration = Duration::from_millis(250);
+/// Largest request body that is kept so that it can be sent again, in bytes.
+const REPLAY_BYTES: u64 = 64 << 10;
 
 /// How a pool treats its connections.
 #[derive(Clone, Copy, Debug)]
@@ -81,8 +82,8 @@ pub(crate) struct Lease {
 /// A connection for the next request.
 struct Checkout {
     sender: SendRequest<Body>,
-    /// How long it was idle; `None` when it is new.
-    idle_for: Option<Duration>,
+    /// Whether it carried a request before, so that its peer may be closing it this instant.
+    reused: bool,
 }
 
 impl Pool {
@@ -110,14 +111,17 @@ impl Pool {
         let Call { mut request, upgrade, deadline } = call;
         let slot = self.slot(target);
         let mut reused = slot.checkout(self.0.options.idle_timeout);
+        let mut broken = None;
         loop {
             let checkout = match reused.take() {
                 Some(checkout) => checkout,
                 None => match self.connect(target).await {
-                    Ok(sender) => Checkout { sender, idle_for: None },
+                    Ok(sender) => Checkout { sender, reused: false },
                     Err(source) => {
+                        // Once something may have been sent, the call must not go elsewhere: it
+                        // may be what brought the upstream down.
                         let call = Box::new(Call { request, upgrade, deadline });
-                        return Err(SendError::NotSent { call, source });
+                        return Err(broken.map_or(SendError::NotSent { call, source }, cause));
                     }
                 },
             };
@@ -127,7 +131,7 @@ impl Pool {
                     return Ok(answer.map(|body| body.with_lease(lease)));
                 }
                 // Only a connection from the pool leaves the request over, so this ends.
-                Attempt::Again(unsent) => request = *unsent,
+                Attempt::Again(unsent, error) => (request, broken) = (*unsent, error),
                 Attempt::Failed(error) => return Err(error),
             }
         }
@@ -136,19 +140,24 @@ impl Pool {
     async fn attempt(
         &self,
         mut checkout: Checkout,
-        request: Request<Body>,
+        mut request: Request<Body>,
         slot: &Rc<Slot>,
     ) -> Attempt {
-        let suspect = checkout.idle_for.is_some_and(|idle| idle > SUSPECT_AFTER);
-        let spare = if suspect { repeatable(&request) } else { None };
+        let spare = match keep_copy(&mut request, checkout.reused).await {
+            Ok(spare) => spare,
+            Err(error) => return Attempt::Failed(SendError::RequestBody(error)),
+        };
         match checkout.sender.try_send_request(request).await {
             Ok(response) => {
                 let lease = Lease { sender: checkout.sender, slot: Rc::clone(slot) };
                 Attempt::Answer(response, lease)
             }
-            Err(mut failed) => match failed.take_message().or(spare) {
-                Some(unsent) if checkout.idle_for.is_some() => Attempt::Again(Box::new(unsent)),
-                _ => Attempt::Failed(cause(failed.into_error())),
+            Err(mut failed) => match (failed.take_message(), failed.into_error()) {
+                (Some(unsent), _) if checkout.reused => Attempt::Again(Box::new(unsent), None),
+                (_, error) => match spare.filter(|_| !error.is_parse() && !error.is_user()) {
+                    Some(copy) => Attempt::Again(Box::new(copy), Some(error)),
+                    None => Attempt::Failed(cause(error)),
+                },
             },
         }
     }
@@ -183,20 +192,30 @@ impl Pool {
 /// What became of one try.
 enum Attempt {
     Answer(Response<Incoming>, Lease),
-    Again(Box<Request<Body>>),
+    /// To be sent again on a new connection, and what happened if it may have been sent.
+    Again(Box<Request<Body>>, Option<hyper::Error>),
     Failed(SendError),
 }
 
-/// A second copy of a request that does no harm when it is carried out twice.
-fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
-    if !request.method().is_idempotent() || !request.body().is_end_stream() {
-        return None;
+/// A second copy of a request that goes out on a used connection, whose peer may be closing it
+/// this instant: then nothing is answered and it is sent again on a new one. `None` when its body
+/// is long, of unknown length, or held back for `Expect: 100-continue`.
+async fn keep_copy(
+    request: &mut Request<Body>,
+    reused: bool,
+) -> Result<Option<Request<Body>>, BodyError> {
+    let length = request.body().size_hint().exact();
+    let small = length.is_some_and(|length| length <= REPLAY_BYTES);
+    if !reused || !small || request.headers().contains_key(EXPECT) {
+        return Ok(None);
     }
-    let mut copy = Request::new(Body::empty());
+    let body = std::mem::take(request.body_mut()).collect().await?.to_bytes();
+    *request.body_mut() = Body::full(body.clone());
+    let mut copy = Request::new(Body::full(body));
     copy.method_mut().clone_from(request.method());
     copy.uri_mut().clone_from(request.uri());
     copy.headers_mut().clone_from(request.headers());
-    Some(copy)
+    Ok(Some(copy))
 }
 
 /// Tells a request body that failed from a connection that broke.
@@ -233,8 +252,8 @@ impl Slot {
         // and stays.
         idle.retain(|idle| idle.is_fresh(max_idle));
         let at = idle.iter().rposition(|idle| idle.sender.is_ready())?;
-        let Idle { sender, since } = idle.remove(at);
-        Some(Checkout { sender, idle_for: Some(since.elapsed()) })
+        let Idle { sender, .. } = idle.remove(at);
+        Some(Checkout { sender, reused: true })
     }
 }
 
