@@ -1,19 +1,44 @@
-//! The HTTP server around the handler. The watchdog starts it, waits until it listens, and is its
-//! only client.
+//! The HTTP server around the handler. The watchdog starts it, waits until it listens, and is its only client.
+
+use std::io;
+use std::net::Ipv4Addr;
 
 use axum::Router;
-use tokio::signal::unix::{SignalKind, signal};
+use axum::extract::DefaultBodyLimit;
+use axum::serve::ListenerExt;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tower_http::catch_panic::CatchPanicLayer;
 
+const DEFAULT_PORT: u16 = 3000;
+
 #[tokio::main]
-async fn main() -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-    // A panic is logged by Rust itself; this answers it with 500.
-    let app = Router::new().fallback(function::handle).layer(CatchPanicLayer::new());
-    axum::serve(listener, app)
-        .with_graceful_shutdown(async move {
-            terminate.recv().await;
-        })
-        .await
+async fn main() -> io::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port()?)).await?;
+    let listener = listener.tap_io(|connection| {
+        let _ = connection.set_nodelay(true);
+    });
+    let terminate = signal(SignalKind::terminate())?;
+    axum::serve(listener, app()).with_graceful_shutdown(received(terminate)).await
+}
+
+/// Every method and every path is the handler's. How long a body may be is for the gateway to say.
+fn app() -> Router {
+    Router::new()
+        .fallback(function::handle)
+        .layer(DefaultBodyLimit::disable())
+        .layer(CatchPanicLayer::new())
+}
+
+fn port() -> io::Result<u16> {
+    match std::env::var("http_port") {
+        Ok(port) => {
+            port.parse().map_err(|_| io::Error::other(format!("http_port: {port:?} is no port")))
+        }
+        Err(_) => Ok(DEFAULT_PORT),
+    }
+}
+
+async fn received(mut signal: Signal) {
+    signal.recv().await;
 }

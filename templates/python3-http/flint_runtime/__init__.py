@@ -1,0 +1,1 @@
+"""The HTTP server around a function's handler."""

@@ -1,0 +1,211 @@
+"""Tests of the template, against its server in a process of its own: python -m unittest discover -s test."""
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+TEMPLATE = Path(__file__).parent.parent
+
+
+class Server:
+    def __init__(self, test, source):
+        self.test = test
+        self.folder = Path(tempfile.mkdtemp())
+        test.addCleanup(shutil.rmtree, self.folder)
+        shutil.copy(TEMPLATE / "index.py", self.folder)
+        shutil.copytree(TEMPLATE / "flint_runtime", self.folder / "flint_runtime")
+        (self.folder / "function").mkdir()
+        (self.folder / "function" / "handler.py").write_text(source)
+        self.port = free_port()
+        self.log = open(self.folder / "log", "wb")
+        env = {**os.environ, "http_port": str(self.port), "PYTHONUNBUFFERED": "1"}
+        self.process = subprocess.Popen([sys.executable, "index.py"], cwd=self.folder, env=env, stdout=self.log, stderr=self.log)
+        test.addCleanup(self.stop)
+        while self.process.poll() is None and not accepts(self.port):
+            time.sleep(0.01)
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+    def send(self, method="GET", path="/", body=None, headers={}, **options):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        self.test.addCleanup(connection.close)
+        connection.request(method, path, body, headers, **options)
+        return connection
+
+    def call(self, *args, **kwargs):
+        connection = self.send(*args, **kwargs)
+        response = connection.getresponse()
+        response.content = response.read()
+        connection.close()
+        return response
+
+    def logged(self, text):
+        while text not in self.text():
+            if self.process.poll() is not None and text not in self.text():
+                raise AssertionError(f"{text!r} is not in the log:\n{self.text()}")
+            time.sleep(0.01)
+
+    def text(self):
+        return (self.folder / "log").read_text()
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def accepts(port):
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+ECHO = """
+def handle(event, context):
+    return {"body": {
+        "body": event.body.decode("latin1"), "method": event.method, "path": event.path, "x": event.headers.get("x-thing"),
+        "forwarded": event.headers.get("X-Forwarded-For"), "query": event.query.to_dict(flat=False), "host": context.hostname,
+    }, "headers": {"X-Method": event.method}}
+"""
+
+ANSWERS = """
+from flask import jsonify, make_response
+
+def stream():
+    yield b"a"
+    yield b"b"
+
+ANSWERS = {
+    "none": lambda: None,
+    "text": lambda: {"body": "é"},
+    "bytes": lambda: {"statusCode": 201, "body": b"\\x00\\xff"},
+    "list": lambda: {"body": [1]},
+    "headers": lambda: {"body": "<b>", "headers": {"content-type": "text/html", "X-A": ["1", "2"], "X-B": 3}},
+    "plain": lambda: {"hello": "world"},
+    "flask": lambda: make_response("made", 202),
+    "tuple": lambda: ("brewed", 418),
+    "json": lambda: jsonify(ok=True),
+    "stream": lambda: {"body": stream()},
+    "empty": lambda: {"statusCode": 204},
+}
+
+def handle(event, context):
+    return ANSWERS[event.path[1:]]()
+"""
+
+FAILURES = """
+import sys
+
+def cut():
+    yield b"a"
+    raise ValueError("cut off")
+
+def handle(event, context):
+    if event.path == "/exit":
+        sys.exit(3)
+    if event.path == "/status":
+        return {"statusCode": "nonsense"}
+    if event.path == "/cut":
+        return {"body": cut()}
+    raise ValueError("some trouble")
+"""
+
+SLOW = """
+import time
+
+def handle(event, context):
+    print("called")
+    time.sleep(0.3)
+    return "x" * 3_000_000
+"""
+
+
+class ServerTest(unittest.TestCase):
+    def test_event(self):
+        server = Server(self, ECHO)
+        headers = {"X-Thing": "v", "X-Forwarded-For": "10.1.2.3"}
+        response = server.call("POST", "/a/b%20c?x=1&x=2", bytes([0, 255]), headers)
+        event = json.loads(response.content)
+        self.assertTrue(event.pop("host"))
+        expected = {"body": "\0\xff", "method": "POST", "path": "/a/b c", "x": "v", "forwarded": "10.1.2.3", "query": {"x": ["1", "2"]}}
+        self.assertEqual(event, expected)
+
+    def test_every_method(self):
+        server = Server(self, ECHO)
+        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"]:
+            self.assertEqual(server.call(method).headers["X-Method"], method)
+
+    def test_chunked_and_large_bodies(self):
+        server = Server(self, "def handle(event, context):\n    return str(len(event.body))")
+        response = server.call("POST", "/", iter([b"ab", b"c"]), encode_chunked=True, headers={"Transfer-Encoding": "chunked"})
+        self.assertEqual(response.content, b"3")
+        self.assertEqual(server.call("POST", "/", bytes(20_000_000)).content, b"20000000")
+
+    def test_answers(self):
+        server = Server(self, ANSWERS)
+        text = "text/plain; charset=utf-8"
+        expected = {
+            "none": (200, b"", text),
+            "text": (200, "é".encode(), text),
+            "bytes": (201, b"\0\xff", "application/octet-stream"),
+            "list": (200, b"[1]\n", "application/json"),
+            "plain": (200, b'{"hello":"world"}\n', "application/json"),
+            "flask": (202, b"made", "text/html; charset=utf-8"),
+            "tuple": (418, b"brewed", "text/html; charset=utf-8"),
+            "json": (200, b'{"ok":true}\n', "application/json"),
+            "stream": (200, b"ab", "application/octet-stream"),
+            "headers": (200, b"<b>", "text/html"),
+        }
+        for path, (status, body, content_type) in expected.items():
+            response = server.call(path=f"/{path}")
+            self.assertEqual((response.status, response.content, response.headers["Content-Type"]), (status, body, content_type), path)
+        self.assertEqual(response.headers.get_all("X-A"), ["1", "2"])
+        self.assertEqual(server.call(path="/empty").status, 204)
+
+    def test_failures_answer_500_and_are_logged(self):
+        server = Server(self, FAILURES)
+        response = server.call()
+        self.assertEqual((response.status, response.content), (500, b"Internal Server Error"))
+        server.logged('raise ValueError("some trouble")')
+        self.assertEqual(server.call(path="/exit").status, 500)
+        server.logged("sys.exit(3)")
+        self.assertEqual(server.call(path="/status").status, 500)
+        with self.assertRaises(http.client.IncompleteRead):
+            server.call(path="/cut")
+        server.logged("cut off")
+
+    def test_handler_that_does_not_load(self):
+        server = Server(self, "def handle(:")
+        self.assertEqual(server.process.wait(), 1)
+        server.logged("SyntaxError")
+
+    def test_sigterm_lets_the_call_in_flight_end(self):
+        server = Server(self, SLOW)
+        connection = server.send()
+        server.logged("called")
+        server.process.send_signal(signal.SIGTERM)
+        self.assertEqual(len(connection.getresponse().read()), 3_000_000)
+        self.assertEqual(server.process.wait(), 0)
+
+    def test_sigterm_ends_an_idle_server_with_open_connections(self):
+        server = Server(self, ECHO)
+        connection = server.send()
+        connection.getresponse().read()
+        server.process.send_signal(signal.SIGTERM)
+        self.assertEqual(server.process.wait(), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
