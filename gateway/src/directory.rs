@@ -295,6 +295,7 @@ mod tests {
             generation,
             created_at: jiff::Timestamp::UNIX_EPOCH,
             reason: String::new(),
+            warnings: Vec::new(),
         }
     }
 

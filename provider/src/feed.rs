@@ -111,6 +111,7 @@ mod tests {
             generation: 1,
             created_at: jiff::Timestamp::UNIX_EPOCH,
             reason: String::new(),
+            warnings: Vec::new(),
         }
     }
 

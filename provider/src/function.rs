@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bundle::Reference;
 use crate::json::{from_json, null_is_default};
 use crate::secret::check_secret_name;
 use crate::{
@@ -33,6 +34,10 @@ pub mod annotation {
     pub const TIMEOUT: &str = "flint.dev/timeout";
     /// When the image is pulled: `IfNotPresent` (the default), `Always` or `Never`.
     pub const IMAGE_PULL_POLICY: &str = "flint.dev/image-pull-policy";
+    /// `none` leaves a function without a network; it is still called.
+    pub const NETWORK: &str = "flint.dev/network";
+    /// `required` refuses a deploy whose sandbox would have a gap on this machine.
+    pub const SANDBOX: &str = "flint.dev/sandbox";
 }
 
 /// Largest sum of the lengths of labels, annotations and environment, in bytes.
@@ -151,6 +156,7 @@ impl Function {
     pub fn validate(&self) -> Result<()> {
         self.name()?;
         check_image(&self.image)?;
+        Reference::from_image(&self.image)?;
         check_environment(&self.env_vars)?;
         check_keys("labels", &self.labels)?;
         check_keys("annotations", &self.annotations)?;
@@ -161,6 +167,8 @@ impl Function {
             resources.as_ref().map_or(Ok(()), |r| r.validate(field))?;
         }
         self.check_size()?;
+        self.has_network()?;
+        self.needs_sandbox()?;
         self.scale()?;
         self.timeout().map(|_| ())
     }
@@ -187,6 +195,25 @@ impl Function {
         let bad =
             || Error::invalid(annotation::TIMEOUT, format!("{text:?} is not a duration above 0"));
         good.map(Some).ok_or_else(bad)
+    }
+
+    /// Whether it may reach anything; the annotation `none` says that it may not.
+    pub fn has_network(&self) -> Result<bool> {
+        self.annotated(annotation::NETWORK, "none").map(|none| !none)
+    }
+
+    /// Whether it must not run with a gap in its sandbox.
+    pub fn needs_sandbox(&self) -> Result<bool> {
+        self.annotated(annotation::SANDBOX, "required")
+    }
+
+    /// Whether an annotation has the one value that it can have.
+    fn annotated(&self, key: &str, value: &str) -> Result<bool> {
+        match self.annotations.get(key).map(String::as_str) {
+            None | Some("") => Ok(false),
+            Some(text) if text == value => Ok(true),
+            Some(text) => Err(Error::invalid(key, format!("{text:?} is not {value:?}"))),
+        }
     }
 
     /// The variables that every backend gives to the process.
@@ -334,6 +361,11 @@ mod tests {
                 r#"{"service":"echo","image":"i","annotations":{"flint.dev/timeout":"soon"}}"#,
                 "flint.dev/timeout",
             ),
+            (
+                r#"{"service":"echo","image":"i","annotations":{"flint.dev/network":"some"}}"#,
+                "flint.dev/network",
+            ),
+            (r#"{"service":"echo","image":"bundle:echo"}"#, "image"),
             (
                 r#"{"service":"echo","image":"i","labels":{"com.openfaas.scale.min":"x"}}"#,
                 "com.openfaas.scale.min",

@@ -3,6 +3,8 @@
 //! Without features this crate is vocabulary only and does no IO. The backends stand behind the
 //! features `docker` and, for tests, `fake`.
 
+pub mod bundle;
+pub mod confine;
 mod duration;
 mod error;
 #[cfg(any(feature = "docker", feature = "fake"))]

@@ -26,6 +26,9 @@ pub struct Status {
     pub created_at: Timestamp,
     /// Why it is not as wanted, in words for a person. Empty when all is well.
     pub reason: String,
+    /// What is not as it should be though the function works, such as a limit that this machine
+    /// cannot enforce.
+    pub warnings: Vec<String>,
 }
 
 /// One replica of a function.
@@ -116,6 +119,8 @@ struct Seen {
     instances: Vec<Replica>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     reason: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 impl Serialize for Status {
@@ -128,6 +133,7 @@ impl Serialize for Status {
             created_at: self.created_at,
             instances: self.replicas.clone(),
             reason: self.reason.clone(),
+            warnings: self.warnings.clone(),
         };
         let mut all = object(&self.function).map_err(S::Error::custom)?;
         let name = all.remove("service").unwrap_or_default();
@@ -160,6 +166,7 @@ impl<'de> Deserialize<'de> for Status {
             generation: seen.generation,
             created_at: seen.created_at,
             reason: seen.reason,
+            warnings: seen.warnings,
         })
     }
 }
@@ -185,6 +192,7 @@ mod tests {
             generation: 7,
             created_at: "2026-01-02T03:04:05Z".parse().unwrap(),
             reason: String::new(),
+            warnings: Vec::new(),
         }
     }
 

@@ -76,6 +76,9 @@ impl Page {
         if !seen.status.reason.is_empty() {
             self.line("Reason", &seen.status.reason);
         }
+        for warning in &seen.status.warnings {
+            self.line("Warning", warning);
+        }
         self.line("Replicas", &seen.status.desired.to_string());
         self.line("Available Replicas", &seen.available.to_string());
         self.line("Invocations", &seen.invocations.to_string());

@@ -67,11 +67,12 @@ fn environment(function: &Function) -> Vec<String> {
 
 fn host_config(function: &Function, place: &Placement<'_>) -> HostConfig {
     let hosts = GATEWAY_NAMES.map(|name| format!("{name}:{}", place.gateway));
+    let networked = function.has_network().unwrap_or(true);
     let mounts =
         vec![bind(&place.files.run, RUN_DIR, false), bind(&place.files.secrets, SECRETS_DIR, true)];
     let config = HostConfig {
-        network_mode: Some(place.network.to_owned()),
-        extra_hosts: Some(hosts.to_vec()),
+        network_mode: Some(if networked { place.network } else { "none" }.to_owned()),
+        extra_hosts: networked.then(|| hosts.to_vec()),
         mounts: Some(mounts),
         restart_policy: Some(RestartPolicy {
             name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
@@ -181,6 +182,14 @@ mod tests {
         assert_eq!(mounts[1].target.as_deref(), Some("/var/openfaas/secrets"));
         assert_eq!((mounts[0].read_only, mounts[1].read_only), (Some(false), Some(true)));
         assert_eq!(body.stop_timeout, Some(30));
+    }
+
+    #[test]
+    fn a_function_without_a_network_has_none() {
+        let body =
+            render(r#"{"service":"echo","image":"i","annotations":{"flint.dev/network":"none"}}"#);
+        let host = body.host_config.unwrap();
+        assert_eq!((host.network_mode.as_deref(), host.extra_hosts), (Some("none"), None));
     }
 
     #[test]

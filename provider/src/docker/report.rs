@@ -16,6 +16,7 @@ pub(super) fn status(group: &Group) -> Option<Status> {
         generation: wanted,
         created_at: newest.seen.deploy.created_at,
         reason: reason(group, wanted),
+        warnings: Vec::new(),
     })
 }
 

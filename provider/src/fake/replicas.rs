@@ -19,6 +19,7 @@ impl Fake {
             generation,
             created_at: old.map_or_else(Timestamp::now, |status| status.created_at),
             reason: String::new(),
+            warnings: Vec::new(),
         };
         for _ in 0..status.desired {
             status.replicas.push(world.new_replica(name, generation));
