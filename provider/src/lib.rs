@@ -7,7 +7,7 @@ pub mod bundle;
 pub mod confine;
 mod duration;
 mod error;
-#[cfg(any(feature = "docker", feature = "fake"))]
+#[cfg(any(feature = "replicas", feature = "fake"))]
 mod feed;
 mod function;
 mod inflight;
@@ -19,6 +19,9 @@ mod quantity;
 mod scale;
 mod secret;
 mod status;
+
+#[cfg(feature = "replicas")]
+mod replicas;
 
 #[cfg(feature = "docker")]
 pub mod docker;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Error, Result};
 
 /// The namespace of names that carry none (contract 1.4).
@@ -11,7 +13,8 @@ pub const DEFAULT_NAMESPACE: &str = "openfaas-fn";
 const MAX_LABEL: usize = 63;
 
 /// A function's name and its namespace. Both are DNS labels.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Name {
     function: Box<str>,
     namespace: Box<str>,
@@ -43,6 +46,20 @@ impl Name {
     /// The namespace.
     pub fn namespace(&self) -> &str {
         &self.namespace
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.to_string()
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        Self::parse(&text)
     }
 }
 

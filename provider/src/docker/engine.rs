@@ -1,222 +1,167 @@
-//! The calls to the engine that the rest makes, with their errors in our words.
+//! Docker's engine as the replicas' core sees it.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use bollard::errors::Error as EngineError;
-use bollard::models::{ContainerCreateBody, SystemInfo};
-use bollard::query_parameters::{
-    CreateContainerOptions, ListContainersOptions, RemoveContainerOptions, RenameContainerOptions,
-    StopContainerOptions,
-};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use async_trait::async_trait;
+use bollard::models::EventMessage;
+use bollard::query_parameters::EventsOptions;
+use futures_util::future;
+use futures_util::stream::{BoxStream, StreamExt};
+use jiff::Timestamp;
 
-use super::labels::NETWORK;
-use super::seen::Seen;
-use crate::{Error, Result};
+use super::api::{Api, BACKEND, error, refused};
+use super::image::{Images, with_tag};
+use super::labels::{REMOVED_SUFFIX, replica_of};
+use super::logs;
+use super::network::Network;
+use super::node::Node;
+use super::render::{self, Placement};
+use crate::bundle::Reference;
+use crate::replicas::engine::{Blueprint, Create, Engine, Happening, What};
+use crate::replicas::logs::{Range, Source};
+use crate::replicas::seen::Seen;
+use crate::{Error, Function, LogLine, Result};
 
-/// This backend's name in errors.
-const BACKEND: &str = "docker";
-/// Longest that the engine may take to begin its answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
-/// Longest that [`Engine::ping`] waits.
-const PING_TIMEOUT: Duration = Duration::from_secs(3);
-/// Inspections under way at once when everything is listed.
-const INSPECTIONS: usize = 16;
+/// The events that change what is known of a container.
+const EVENTS: [&str; 8] = ["start", "die", "oom", "stop", "destroy", "pause", "unpause", "rename"];
 
-/// The engine, as one gateway sees it.
-#[derive(Clone)]
-pub(super) struct Engine {
-    pub(super) api: bollard::Docker,
-    /// The network that marks what is ours.
-    pub(super) network: String,
+/// Containers of one engine on one network.
+pub struct DockerEngine {
+    pub(super) api: Api,
+    pub(super) network: Network,
+    pub(super) images: Images,
+    pub(super) node: Mutex<Node>,
 }
 
-impl Engine {
-    /// Connects and agrees on a version of the protocol.
-    pub(super) async fn connect(host: &str, network: &str) -> Result<Self> {
-        let api = bollard::Docker::connect_with_host(host).map_err(error)?;
-        let api = api.with_timeout(ANSWER_TIMEOUT).negotiate_version().await.map_err(error)?;
-        Ok(Self { api, network: network.to_owned() })
+impl DockerEngine {
+    fn node(&self) -> Node {
+        self.node.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether the engine answers.
-    pub(super) async fn ping(&self) -> Result<()> {
-        match tokio::time::timeout(PING_TIMEOUT, self.api.ping()).await {
-            Ok(answer) => answer.map(|_| ()).map_err(error),
-            Err(_) => Err(unavailable(format!("no answer for {} s", PING_TIMEOUT.as_secs()))),
-        }
-    }
-
-    /// What the engine says of itself and its machine.
-    pub(super) async fn info(&self) -> Result<SystemInfo> {
-        self.api.info().await.map_err(error)
-    }
-
-    /// Every container of ours.
-    pub(super) async fn list(&self) -> Result<Vec<Seen>> {
-        let options =
-            ListContainersOptions { all: true, filters: Some(self.ours()), ..Default::default() };
-        let listed = self.api.list_containers(Some(options)).await.map_err(error)?;
-        let ids = listed.into_iter().filter_map(|container| container.id);
-        let inspected = stream::iter(ids.map(|id| async move { self.inspect(&id).await }));
-        let seen: Vec<_> = inspected.buffer_unordered(INSPECTIONS).try_collect().await?;
-        Ok(seen.into_iter().flatten().collect())
-    }
-
-    /// One container by name or id; `None` when it is gone or not ours.
-    pub(super) async fn inspect(&self, container: &str) -> Result<Option<Seen>> {
-        match self.api.inspect_container(container, None).await {
-            Ok(inspect) => Ok(Seen::from_inspect(inspect, &self.network)),
-            Err(e) if is_status(&e, 404) => Ok(None),
-            Err(e) => Err(error(e)),
-        }
-    }
-
-    /// Makes a container. The engine's warnings are for its log, not for our callers.
-    pub(super) async fn create(&self, name: &str, body: ContainerCreateBody) -> Result<(), Create> {
-        let image = body.image.clone().unwrap_or_default();
-        let options = CreateContainerOptions { name: Some(name.to_owned()), ..Default::default() };
-        match self.api.create_container(Some(options), body).await {
-            Ok(made) => {
-                made.warnings.iter().for_each(|text| tracing::debug!(name, text, "engine warns"));
-                Ok(())
-            }
-            Err(e) if is_status(&e, 409) => Err(Create::NameTaken),
-            Err(e) if is_missing_image(&e) => Err(Create::NoImage(message(e))),
-            // Such as too little memory: whoever deploys can mend it.
-            Err(e) if is_status(&e, 400) => Err(Create::Other(Error::invalid("body", message(e)))),
-            Err(e) => {
-                tracing::debug!(name, image, "container was not created");
-                Err(Create::Other(error(e)))
-            }
-        }
-    }
-
-    pub(super) async fn start(&self, name: &str) -> Result<()> {
-        self.api.start_container(name, None).await.map_err(error)
-    }
-
-    /// Stops a container; one that is gone is stopped.
-    pub(super) async fn stop(&self, name: &str, grace: Duration) -> Result<()> {
-        let options = StopContainerOptions {
-            t: Some(i32::try_from(grace.as_secs()).unwrap_or(i32::MAX)),
-            signal: None,
+    async fn create_container(&self, new: &Blueprint<'_>) -> Result<Seen, Create> {
+        let place = Placement {
+            replica: new.replica,
+            image: new.image.to_owned(),
+            network: &self.api.network,
+            gateway: self.network.ensure(&self.api).await.map_err(Create::Other)?,
+            files: new.files,
+            bound_logs: self.node().bound_logs,
+            stop_timeout: new.stop_timeout,
         };
-        let patient = self.api.clone().with_timeout(ANSWER_TIMEOUT + grace);
-        gone_is_fine(patient.stop_container(name, Some(options)).await)
+        let body = render::container(new.deploy, &place).map_err(Create::Other)?;
+        self.api.create(new.replica, body).await?;
+        let seen = self.api.inspect(new.replica).await.map_err(Create::Other)?;
+        seen.ok_or_else(|| Create::Other(refused("the new container is gone")))
+    }
+}
+
+#[async_trait]
+impl Engine for DockerEngine {
+    fn name(&self) -> &'static str {
+        BACKEND
     }
 
-    /// Kills and removes a container; one that is gone is removed.
-    pub(super) async fn remove(&self, name: &str) -> Result<()> {
-        let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
-        match self.api.remove_container(name, Some(options)).await {
-            // Somebody else removes it at this moment.
-            Err(e) if is_status(&e, 409) => Ok(()),
-            other => gone_is_fine(other),
+    async fn ping(&self) -> Result<()> {
+        self.api.ping().await
+    }
+
+    fn check(&self, function: &Function) -> Result<()> {
+        if Reference::from_image(&function.image)?.is_some() {
+            let reason = "this gateway runs images, not bundles: build one with \
+                          `faas up --provider docker`, or start the gateway with --provider process";
+            return Err(Error::invalid("image", reason));
+        }
+        self.node().check(function)
+    }
+
+    async fn fetch(&self, function: &Function) -> Result<String> {
+        self.images.ensure(function).await?;
+        Ok(with_tag(&function.image))
+    }
+
+    async fn create(&self, new: &Blueprint<'_>) -> Result<Seen, Create> {
+        self.create_container(new).await
+    }
+
+    async fn start(&self, id: &str) -> Result<()> {
+        match self.api.start(id).await {
+            // Its network was pruned while nothing ran on it.
+            Err(Error::Backend { reason, .. }) if reason.contains("network") => {
+                self.network.ensure(&self.api).await?;
+                self.api.start(id).await
+            }
+            started => started,
         }
     }
 
-    pub(super) async fn rename(&self, container: &str, name: String) -> Result<()> {
-        gone_is_fine(self.api.rename_container(container, RenameContainerOptions { name }).await)
+    async fn stop(&self, id: &str, grace: Duration) -> Result<()> {
+        self.api.stop(id, grace).await
     }
 
-    pub(super) async fn pause(&self, name: &str) -> Result<()> {
-        self.api.pause_container(name).await.map_err(error)
+    async fn remove(&self, id: &str) -> Result<()> {
+        self.api.remove(id).await
     }
 
-    pub(super) async fn unpause(&self, name: &str) -> Result<()> {
-        self.api.unpause_container(name).await.map_err(error)
+    async fn mark_removed(&self, id: &str, replica: &str) -> Result<()> {
+        self.api.rename(id, format!("{replica}{REMOVED_SUFFIX}")).await
     }
 
-    /// The filter for what is ours.
-    pub(super) fn ours(&self) -> HashMap<String, Vec<String>> {
-        let label = format!("{NETWORK}={}", self.network);
-        HashMap::from([("label".to_owned(), vec![label])])
+    async fn pause(&self, id: &str) -> Result<()> {
+        self.api.pause(id).await
     }
-}
 
-/// Why a container was not made.
-#[derive(Debug)]
-pub(super) enum Create {
-    /// Another container has the name.
-    NameTaken,
-    /// The image is not here; the engine's words.
-    NoImage(String),
-    /// Anything else.
-    Other(Error),
-}
-
-impl Create {
-    /// The error for whoever deployed.
-    pub(super) fn into_error(self, image: &str) -> Error {
-        match self {
-            Self::NameTaken => refused("the container's name is taken"),
-            Self::NoImage(reason) => Error::Image { image: image.to_owned(), reason },
-            Self::Other(error) => error,
-        }
+    async fn unpause(&self, id: &str) -> Result<()> {
+        self.api.unpause(id).await
     }
-}
 
-fn gone_is_fine(result: Result<(), EngineError>) -> Result<()> {
-    match result {
-        Err(e) if is_status(&e, 404) || is_status(&e, 304) => Ok(()),
-        other => other.map_err(error),
+    async fn inspect(&self, id: &str) -> Result<Option<Seen>> {
+        self.api.inspect(id).await
     }
-}
 
-/// Whether the engine answered with this status.
-pub(super) fn is_status(error: &EngineError, status: u16) -> bool {
-    matches!(error, EngineError::DockerResponseServerError { status_code, .. } if *status_code == status)
-}
+    /// Every container of ours; the machine may have changed too.
+    async fn list(&self) -> Result<Vec<Seen>> {
+        let node = Node::new(self.api.info().await?);
+        *self.node.lock().unwrap_or_else(PoisonError::into_inner) = node;
+        self.api.list().await
+    }
 
-fn is_missing_image(error: &EngineError) -> bool {
-    is_status(error, 404) && error.to_string().to_lowercase().contains("no such image")
-}
+    fn events(&self, since: Timestamp) -> BoxStream<'static, Result<Happening>> {
+        let mut filters = self.api.ours();
+        filters.insert("type".to_owned(), vec!["container".to_owned()]);
+        filters.insert("event".to_owned(), EVENTS.map(str::to_owned).to_vec());
+        let since = format!("{}.{:09}", since.as_second(), since.subsec_nanosecond());
+        let options = EventsOptions { since: Some(since), until: None, filters: Some(filters) };
+        let events = self.api.docker.events(Some(options));
+        let ours = |event: Result<EventMessage, _>| match event {
+            Ok(event) => happening(event).map(Ok),
+            Err(e) => Some(Err(error(e))),
+        };
+        events.filter_map(move |event| future::ready(ours(event))).boxed()
+    }
 
-/// The engine's own words, without bollard's around them.
-pub(super) fn message(error: EngineError) -> String {
-    match error {
-        EngineError::DockerResponseServerError { message, .. } => message,
-        EngineError::DockerStreamError { error } => error,
-        other => other.to_string(),
+    fn log_lines(&self, source: Source, range: Range) -> BoxStream<'static, Result<LogLine>> {
+        logs::lines(self.api.docker.clone(), source, range)
+    }
+
+    async fn tidy(&self) -> Result<()> {
+        self.network.remove_unused(&self.api).await
     }
 }
 
-/// An engine's error: it refused, or it does not answer.
-pub(super) fn error(error: EngineError) -> Error {
-    use EngineError as E;
-    match error {
-        E::DockerResponseServerError { .. } | E::DockerStreamError { .. } => {
-            refused(message(error))
-        }
-        E::JsonDataError { .. } | E::JsonSerdeError { .. } | E::URLEncodedError { .. } => {
-            refused(error.to_string())
-        }
-        other => unavailable(with_sources(&other)),
-    }
+/// What an event says; `None` when it is not of a replica.
+fn happening(event: EventMessage) -> Option<Happening> {
+    let attributes = event.actor.and_then(|actor| actor.attributes).unwrap_or_default();
+    let (name, replica) = replica_of(&attributes)?;
+    let what = match event.action.as_deref() {
+        Some("die") => What::Exited(exit_code(&attributes)),
+        Some("oom") => What::RanOutOfMemory,
+        _ => What::Changed,
+    };
+    Some(Happening { name, replica, what })
 }
 
-/// An [`Error::Backend`] of this backend.
-pub(super) fn refused(reason: impl Into<String>) -> Error {
-    Error::Backend { backend: BACKEND, reason: reason.into() }
-}
-
-/// An [`Error::Unavailable`] of this backend.
-pub(super) fn unavailable(reason: impl Into<String>) -> Error {
-    Error::Unavailable { backend: BACKEND, reason: reason.into() }
-}
-
-/// An error and what caused it, without repeating words.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = error.source();
-    }
-    text
+fn exit_code(attributes: &HashMap<String, String>) -> i64 {
+    attributes.get("exitCode").and_then(|code| code.parse().ok()).unwrap_or(0)
 }

@@ -7,8 +7,8 @@ use bollard::auth::DockerCredentials;
 use bollard::query_parameters::CreateImageOptions;
 use futures_util::{Stream, StreamExt};
 
+use super::api::{Api, error, is_status, message};
 use super::auth;
-use super::engine::{Engine, error, is_status, message};
 use crate::{Error, Function, Result, annotation};
 
 /// Longest that a pull may go without a sign of progress.
@@ -26,7 +26,7 @@ enum PullPolicy {
 
 /// Pulls images.
 pub(super) struct Images {
-    pub(super) engine: Engine,
+    pub(super) engine: Api,
     /// Directory of Docker's `config.json`, which may hold credentials.
     pub(super) docker_config: Option<PathBuf>,
 }
@@ -47,7 +47,7 @@ impl Images {
     }
 
     async fn is_present(&self, image: &str) -> Result<bool> {
-        match self.engine.api.inspect_image(image).await {
+        match self.engine.docker.inspect_image(image).await {
             Ok(_) => Ok(true),
             Err(e) if is_status(&e, 404) => Ok(false),
             // 400: the engine cannot read the reference.
@@ -76,7 +76,7 @@ impl Images {
         tracing::info!(image, "pulling");
         let options =
             CreateImageOptions { from_image: Some(image.to_owned()), ..Default::default() };
-        let mut items = Box::pin(self.engine.api.create_image(Some(options), None, credentials));
+        let mut items = Box::pin(self.engine.docker.create_image(Some(options), None, credentials));
         while let Some(item) = next_item(&mut items, image).await? {
             match item {
                 Ok(_) => {}

@@ -1,9 +1,8 @@
-//! Labels that tie engine objects to functions, and the names made of them.
+//! Labels that tie engine objects to functions.
 
 use std::collections::HashMap;
 
-use jiff::Timestamp;
-
+use crate::replicas::deploy::Deploy;
 use crate::{Error, Function, Name, Result, label};
 
 /// The network, and so the gateway, that an object belongs to.
@@ -23,19 +22,6 @@ pub(super) const METADATA: &str = "dev.flint.metadata";
 
 /// Ends the name of a container whose function was removed: durable, and seen in `docker ps`.
 pub(super) const REMOVED_SUFFIX: &str = ".removed";
-
-/// One deploy of one function.
-#[derive(Clone, Debug)]
-pub(super) struct Deploy {
-    /// The function, without credentials.
-    pub(super) function: Function,
-    /// Its name.
-    pub(super) name: Name,
-    /// Grows with every deploy.
-    pub(super) generation: u64,
-    /// When the function was first deployed.
-    pub(super) created_at: Timestamp,
-}
 
 impl Deploy {
     /// The labels of a replica's container; a user's own never override them.
@@ -66,11 +52,6 @@ impl Deploy {
             created_at: labels.get(CREATED)?.parse().ok()?,
         })
     }
-
-    /// The id of a replica: readable, unique on the machine, and a container's name.
-    pub(super) fn replica_id(&self, number: usize) -> String {
-        format!("{}.{}.{number}", self.name, base36(self.generation))
-    }
 }
 
 /// The name and the replica that an event's attributes, which are the labels, speak of.
@@ -78,19 +59,6 @@ pub(super) fn replica_of(attributes: &HashMap<String, String>) -> Option<(Name, 
     let function = attributes.get(label::FUNCTION)?;
     let name = Name::new(function, attributes.get(NAMESPACE)?).ok()?;
     Some((name, attributes.get(REPLICA)?.clone()))
-}
-
-/// A number in digits and small letters: short, and sorted like the number for ages.
-pub(super) fn base36(mut number: u64) -> String {
-    let mut digits = Vec::new();
-    loop {
-        digits.push(b"0123456789abcdefghijklmnopqrstuvwxyz"[(number % 36) as usize]);
-        number /= 36;
-        if number == 0 {
-            break;
-        }
-    }
-    digits.iter().rev().map(|digit| char::from(*digit)).collect()
 }
 
 #[cfg(test)]
@@ -118,13 +86,5 @@ mod tests {
         assert_eq!(labels["team"], "a");
         assert_eq!(labels[NETWORK], "flint");
         assert_eq!(replica_of(&labels).unwrap().1, "echo.1");
-    }
-
-    #[test]
-    fn names_are_readable_and_fit_the_engine() {
-        assert_eq!(deploy().replica_id(1), "echo.openfaas-fn.mjwaid1k.1");
-        assert_eq!(base36(0), "0");
-        assert_eq!(base36(35), "z");
-        assert_eq!(base36(36), "10");
     }
 }

@@ -1,146 +1,56 @@
-//! Log lines of containers, read whole and merged by time.
+//! Log lines of containers, read whole.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use bollard::container::LogOutput;
 use bollard::query_parameters::LogsOptions;
-use futures_util::stream::{self, BoxStream, Peekable};
+use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, future};
 use jiff::Timestamp;
 
-use super::core::{Core, not_found};
-use super::engine::error;
-use crate::{LogLine, LogQuery, Name, Result};
+use super::api::error;
+use crate::replicas::logs::{Range, Source};
+use crate::{LogLine, Name, Result};
 
 /// A longer line is cut into several.
 const MAX_LINE_BYTES: usize = 1 << 20;
-/// How many of a container's last lines its status shows.
-const LAST_WORDS: u64 = 3;
-/// How many characters of them.
-const LAST_WORDS_CHARS: usize = 400;
 
-/// Lines of one container.
-pub(super) struct Source {
-    pub(super) name: Name,
-    pub(super) replica: String,
-    /// The engine's id of the container.
-    pub(super) container: String,
-}
-
-/// Which lines of it.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Range {
-    pub(super) tail: Option<u64>,
-    pub(super) since: Option<Timestamp>,
-    pub(super) follow: bool,
-}
-
-impl Range {
-    fn options(&self) -> LogsOptions {
-        // The engine takes whole seconds only; the rest is sorted out on the way.
-        let since = self.since.map_or(0, Timestamp::as_second);
-        LogsOptions {
-            stdout: true,
-            stderr: true,
-            timestamps: true,
-            follow: self.follow,
-            since: since.try_into().unwrap_or(0),
-            tail: self.tail.map_or_else(|| "all".to_owned(), |tail| tail.to_string()),
-            ..LogsOptions::default()
-        }
+fn options(range: &Range) -> LogsOptions {
+    // The engine takes whole seconds only; the rest is sorted out on the way.
+    let since = range.since.map_or(0, Timestamp::as_second);
+    LogsOptions {
+        stdout: true,
+        stderr: true,
+        timestamps: true,
+        follow: range.follow,
+        since: since.try_into().unwrap_or(0),
+        tail: range.tail.map_or_else(|| "all".to_owned(), |tail| tail.to_string()),
+        ..LogsOptions::default()
     }
 }
 
-impl Core {
-    /// Log lines; see [`crate::Provider::logs`].
-    pub(super) fn logs(
-        self: &Arc<Self>,
-        query: LogQuery,
-    ) -> Result<BoxStream<'static, Result<LogLine>>> {
-        if self.read(&query.name, |group| group.wanted().is_none()) {
-            return Err(not_found(&query.name));
-        }
-        if query.follow {
-            return Ok(self.follow_logs(query));
-        }
-        let range = Range { tail: query.tail, since: query.since, follow: false };
-        let sources = self.sources(&query.name, query.instance.as_deref());
-        let streams = sources.into_iter().map(|source| self.lines(source, range));
-        Ok(merge(streams.collect()))
-    }
-
-    /// The containers of a function, or the one that is asked for.
-    pub(super) fn sources(&self, name: &Name, instance: Option<&str>) -> Vec<Source> {
-        self.read(name, |group| {
-            let asked = group
-                .members
-                .values()
-                .filter(|member| instance.is_none_or(|instance| instance == member.seen.replica));
-            let source = |member: &super::group::Member| Source {
-                name: name.clone(),
-                replica: member.seen.replica.clone(),
-                container: member.seen.container.clone(),
-            };
-            asked.map(source).collect()
+/// One container's lines.
+pub(super) fn lines(
+    api: bollard::Docker,
+    source: Source,
+    range: Range,
+) -> BoxStream<'static, Result<LogLine>> {
+    let options = options(&range);
+    let frames = stream::once(async move { api.logs(&source.id, Some(options)).boxed() });
+    let frames = frames.flatten().map(Some).chain(stream::once(future::ready(None)));
+    let mut assembler = Assembler::new(source.name, source.replica);
+    let lines = frames.flat_map(move |frame| {
+        stream::iter(match frame {
+            Some(Ok(frame)) => assembler.take(frame).into_iter().map(Ok).collect(),
+            Some(Err(e)) => vec![Err(error(e))],
+            None => assembler.finish().into_iter().map(Ok).collect::<Vec<_>>(),
         })
-    }
-
-    /// One container's lines.
-    pub(super) fn lines(
-        &self,
-        source: Source,
-        range: Range,
-    ) -> BoxStream<'static, Result<LogLine>> {
-        let options = range.options();
-        let api = self.engine.api.clone();
-        let frames =
-            stream::once(async move { api.logs(&source.container, Some(options)).boxed() });
-        let frames = frames.flatten().map(Some).chain(stream::once(future::ready(None)));
-        let mut assembler = Assembler::new(source.name, source.replica);
-        let lines = frames.flat_map(move |frame| {
-            stream::iter(match frame {
-                Some(Ok(frame)) => assembler.take(frame).into_iter().map(Ok).collect(),
-                Some(Err(e)) => vec![Err(error(e))],
-                None => assembler.finish().into_iter().map(Ok).collect::<Vec<_>>(),
-            })
-        });
-        let wanted = move |line: &Result<LogLine>| match (line, range.since) {
-            (Ok(line), Some(since)) => line.timestamp >= since,
-            _ => true,
-        };
-        lines.filter(move |line| future::ready(wanted(line))).boxed()
-    }
-
-    /// The last lines that a container wrote, for people.
-    pub(super) async fn last_words(&self, replica: &str) -> String {
-        let Ok(name) = Name::new("x", "") else { return String::new() };
-        let source = Source { name, replica: replica.to_owned(), container: replica.to_owned() };
-        let range = Range { tail: Some(LAST_WORDS), ..Range::default() };
-        let lines: Vec<_> = self.lines(source, range).collect().await;
-        let texts: Vec<_> = lines.into_iter().flatten().map(|line| line.text).collect();
-        texts.join("; ").chars().take(LAST_WORDS_CHARS).collect()
-    }
-}
-
-/// Merges streams that are each in order.
-fn merge(streams: Vec<BoxStream<'static, Result<LogLine>>>) -> BoxStream<'static, Result<LogLine>> {
-    let heads: Vec<_> = streams.into_iter().map(|stream| Box::pin(stream.peekable())).collect();
-    let next = |mut heads: Vec<std::pin::Pin<Box<Peekable<_>>>>| async {
-        let mut first: Option<(usize, Option<Timestamp>)> = None;
-        for (index, head) in heads.iter_mut().enumerate() {
-            let Some(line) = head.as_mut().peek().await else { continue };
-            let line: &Result<LogLine> = line;
-            // An error has no time: it comes at once.
-            let time = line.as_ref().ok().map(|line| line.timestamp);
-            if first.is_none_or(|(_, earliest)| time < earliest) {
-                first = Some((index, time));
-            }
-        }
-        let line = heads[first?.0].next().await?;
-        Some((line, heads))
+    });
+    let wanted = move |line: &Result<LogLine>| match (line, range.since) {
+        (Ok(line), Some(since)) => line.timestamp >= since,
+        _ => true,
     };
-    stream::unfold(heads, next).boxed()
+    lines.filter(move |line| future::ready(wanted(line))).boxed()
 }
 
 /// Makes lines of frames: the engine cuts long lines into several frames.
@@ -249,23 +159,5 @@ mod tests {
         assert!(assembler.take(frame(&format!("{AT} end"))).is_empty());
         assert_eq!(assembler.finish()[0].text, "end");
         assert!(assembler.finish().is_empty());
-    }
-
-    #[tokio::test]
-    async fn streams_are_merged_by_time() {
-        let line = |second: i64| LogLine {
-            name: String::new(),
-            namespace: String::new(),
-            instance: String::new(),
-            timestamp: Timestamp::from_second(second).unwrap(),
-            text: second.to_string(),
-        };
-        let streams = vec![
-            stream::iter(vec![Ok(line(1)), Ok(line(4))]).boxed(),
-            stream::iter(vec![Ok(line(2)), Ok(line(3))]).boxed(),
-            stream::empty().boxed(),
-        ];
-        let merged: Vec<_> = merge(streams).map(|line| line.unwrap().text).collect().await;
-        assert_eq!(merged, ["1", "2", "3", "4"]);
     }
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use bollard::models::{NetworkCreateRequest, NetworkInspect};
 use tokio::sync::Mutex;
 
-use super::engine::{Engine, error, is_status, refused};
+use super::api::{Api, error, is_status, refused};
 use super::labels::NETWORK;
 use crate::Result;
 
@@ -19,7 +19,7 @@ pub(super) struct Network {
 
 impl Network {
     /// Makes the network if it is not there. Returns the address of this machine on it.
-    pub(super) async fn ensure(&self, engine: &Engine) -> Result<Ipv4Addr> {
+    pub(super) async fn ensure(&self, engine: &Api) -> Result<Ipv4Addr> {
         let _one_creator = self.pinned.lock().await;
         if let Some(network) = inspect(engine).await? {
             return gateway_ip(&network);
@@ -30,7 +30,7 @@ impl Network {
             labels: Some(HashMap::from([(NETWORK.to_owned(), engine.network.clone())])),
             ..Default::default()
         };
-        engine.api.create_network(request).await.map_err(error)?;
+        engine.docker.create_network(request).await.map_err(error)?;
         let made = inspect(engine).await?;
         gateway_ip(&made.ok_or_else(|| refused("the new network is gone"))?)
     }
@@ -43,14 +43,14 @@ impl Network {
     /// Removes the network if we made it and nobody relies on it.
     ///
     /// The caller sees to it that nobody makes a container meanwhile.
-    pub(super) async fn remove_unused(&self, engine: &Engine) -> Result<()> {
+    pub(super) async fn remove_unused(&self, engine: &Api) -> Result<()> {
         let pinned = self.pinned.lock().await;
         let Some(network) = inspect(engine).await? else { return Ok(()) };
         let ours = network.labels.is_some_and(|labels| labels.contains_key(NETWORK));
         if *pinned || !ours {
             return Ok(());
         }
-        match engine.api.remove_network(&engine.network).await {
+        match engine.docker.remove_network(&engine.network).await {
             // 403: a container of somebody else is on it.
             Err(e) if is_status(&e, 404) || is_status(&e, 403) => Ok(()),
             other => other.map_err(error),
@@ -58,8 +58,8 @@ impl Network {
     }
 }
 
-async fn inspect(engine: &Engine) -> Result<Option<NetworkInspect>> {
-    match engine.api.inspect_network(&engine.network, None).await {
+async fn inspect(engine: &Api) -> Result<Option<NetworkInspect>> {
+    match engine.docker.inspect_network(&engine.network, None).await {
         Ok(network) => Ok(Some(network)),
         Err(e) if is_status(&e, 404) => Ok(None),
         Err(e) => Err(error(e)),

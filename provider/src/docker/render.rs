@@ -10,16 +10,11 @@ use bollard::models::{
     RestartPolicy, RestartPolicyNameEnum,
 };
 
-use super::files::ReplicaFiles;
-use super::labels::Deploy;
+use crate::confine::{RUN_DIR, SECRETS_DIR, SOCKET};
+use crate::replicas::deploy::Deploy;
+use crate::replicas::files::ReplicaFiles;
 use crate::{Function, Resources, Result};
 
-/// Where a replica finds the directory that it shares with the gateway.
-const RUN_DIR: &str = "/run/flint";
-/// The socket in it that our watchdog listens on.
-pub(super) const SOCKET: &str = "fn.sock";
-/// Where functions find their secrets (contract 5.12).
-const SECRETS_DIR: &str = "/var/openfaas/secrets";
 /// Names of the gateway inside functions.
 const GATEWAY_NAMES: [&str; 2] = ["gateway", "gateway.openfaas"];
 /// Most processes and threads of a function that names no limit: far above what a server needs,
@@ -154,7 +149,8 @@ mod tests {
             generation: 7,
             created_at: jiff::Timestamp::UNIX_EPOCH,
         };
-        let files = ReplicaFiles { run: "/s/run".into(), secrets: "/s/secrets".into() };
+        let files =
+            ReplicaFiles { dir: "/s".into(), run: "/s/run".into(), secrets: "/s/secrets".into() };
         let place = Placement {
             replica: "echo.1",
             image: "flint/echo:1".to_owned(),

@@ -8,9 +8,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
-use super::engine::refused;
-use super::files::{at, private_dir};
-use super::namespaces::NamespaceVolumes;
+use super::files::{at, disk, private_dir};
+use super::namespaces::NamespaceSet;
 use crate::secret::check_secret_name;
 use crate::{Error, Name, Result, Secret, Secrets};
 
@@ -20,13 +19,13 @@ const UNFINISHED: &str = ".new-";
 /// The secrets, as `<root>/<namespace>/<name>`.
 pub(super) struct SecretFiles {
     root: PathBuf,
-    namespaces: Arc<NamespaceVolumes>,
+    namespaces: Arc<NamespaceSet>,
     /// One writer: "is it there" and "write it" are one step.
     writer: Mutex<()>,
 }
 
 impl SecretFiles {
-    pub(super) fn open(state_dir: &Path, namespaces: Arc<NamespaceVolumes>) -> Result<Self> {
+    pub(super) fn open(state_dir: &Path, namespaces: Arc<NamespaceSet>) -> Result<Self> {
         let root = state_dir.join("secrets");
         private_dir(&root)?;
         Ok(Self { root, namespaces, writer: Mutex::default() })
@@ -129,7 +128,7 @@ fn names_in(dir: &Path) -> Result<Vec<String>> {
 /// Writes a file so that a crash leaves the old value or the new one, never half of one.
 async fn write(path: PathBuf, value: Vec<u8>) -> Result<()> {
     let written = tokio::task::spawn_blocking(move || write_atomic(&path, &value)).await;
-    written.map_err(|e| refused(e.to_string()))?
+    written.map_err(|e| disk(e.to_string()))?
 }
 
 fn write_atomic(path: &Path, value: &[u8]) -> Result<()> {

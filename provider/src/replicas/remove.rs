@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::core::{Core, World, not_found};
 use super::group::{Group, Stage};
-use super::labels::REMOVED_SUFFIX;
 use crate::{Name, Result};
 
 /// Longest that stopping and removing may take after the last call ended.
@@ -15,13 +14,13 @@ impl Core {
     /// Removes a function; see [`crate::Provider::remove`]. Returns when nothing is left of it.
     pub(super) async fn remove(self: Arc<Self>, name: Name) -> Result<()> {
         let turn = self.turns.lock(&name).await;
-        let containers = self.read(&name, containers);
+        let replicas = self.read(&name, replicas);
         if self.read(&name, |group| group.wanted().is_none()) {
             return Err(not_found(&name));
         }
-        for (replica, container) in &containers {
+        for (replica, id) in &replicas {
             // The engine remembers the wish, even if this gateway is killed while calls drain.
-            self.engine.rename(container, format!("{replica}{REMOVED_SUFFIX}")).await?;
+            self.engine.mark_removed(id, replica).await?;
         }
         let limit = self.update(&name, |group| {
             group.members.values_mut().for_each(|member| {
@@ -37,18 +36,18 @@ impl Core {
         drop(turn);
         let gone = |world: &World| {
             let left = |r| world.get(&name).is_some_and(|g| g.members.contains_key(r));
-            !containers.iter().any(|(replica, _)| left(replica))
+            !replicas.iter().any(|(replica, _)| left(replica))
         };
         self.until(limit + REMOVE_TIMEOUT, gone).await?;
-        self.tidy_network().await;
+        self.tidy().await;
         Ok(())
     }
 }
 
-/// Every container of a function, those on their way out too.
-fn containers(group: &Group) -> Vec<(String, String)> {
+/// Every replica of a function, those on their way out too; our id and the engine's.
+fn replicas(group: &Group) -> Vec<(String, String)> {
     let pair = |(replica, member): (&String, &super::group::Member)| {
-        (replica.clone(), member.seen.container.clone())
+        (replica.clone(), member.seen.id.clone())
     };
     group.members.iter().map(pair).collect()
 }

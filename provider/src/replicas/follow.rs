@@ -105,7 +105,7 @@ impl Follower {
     fn attach(&mut self, source: Source, range: Range, mut last: Option<Timestamp>) {
         self.seen.insert(source.replica.clone(), None);
         let replica = source.replica.clone();
-        let mut read = self.core.lines(source, range);
+        let mut read = self.core.engine.log_lines(source, range);
         let lines = self.lines.clone();
         self.readers.spawn(async move {
             // An engine that goes away ends this; when it is back an event attaches again.

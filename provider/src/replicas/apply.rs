@@ -7,10 +7,9 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 
 use super::core::{Core, not_found};
-use super::engine::{Create, refused};
+use super::deploy::Deploy;
+use super::engine::{Blueprint, Create};
 use super::group::{Group, Member, Stage};
-use super::labels::Deploy;
-use super::render::{self, Placement};
 use super::seen::Seen;
 use crate::{Error, Function, Name, Result, Status};
 
@@ -42,7 +41,7 @@ impl Core {
             Err(e) => group.failure = e.to_string(),
         });
         if let Err(error) = deployed {
-            self.tidy_network().await;
+            self.tidy().await;
             return Err(error);
         }
         self.feed.get(&name).ok_or_else(|| not_found(&name))
@@ -50,11 +49,11 @@ impl Core {
 
     async fn deploy(self: &Arc<Self>, name: &Name, function: Function) -> Result<()> {
         self.check(name, &function).await?;
-        self.images.ensure(&function).await?;
+        let image = self.engine.fetch(&function).await?;
         let _gate = self.gate.read().await;
         // Once more: it may have been removed during the pull, and cannot be any more.
         self.namespaces.check(name.namespace()).await?;
-        let batch = self.read(name, |group| self.next_batch(group, name, function))?;
+        let batch = self.read(name, |group| self.next_batch(group, image, function))?;
         let made = self.create(&batch).await?;
         let started = self.start(name, &made).await;
         if started.is_err() {
@@ -66,25 +65,24 @@ impl Core {
     /// What only this backend can know to be wrong.
     async fn check(&self, name: &Name, function: &Function) -> Result<()> {
         function.validate()?;
-        self.node().check(function)?;
+        self.engine.check(function)?;
         self.namespaces.check(name.namespace()).await?;
         self.secrets.read(name.namespace(), &function.secrets).map(|_| ())
     }
 
     /// As many as ran before, within the new bounds; at least as many as a fresh deploy has, so
     /// that whoever deploys sees whether it works.
-    fn next_batch(&self, group: &Group, name: &Name, function: Function) -> Result<Batch> {
+    fn next_batch(&self, group: &Group, image: String, function: Function) -> Result<Batch> {
         let scale = function.scale()?;
         let newest = group.members.values().map(Member::generation).max().unwrap_or(0);
         let first = group.current().map(|m| m.seen.deploy.created_at).min();
         let deploy = Deploy {
-            name: name.clone(),
+            name: function.name()?,
             generation: self.next_generation(newest),
             created_at: first.unwrap_or_else(Timestamp::now),
             function: Function { registry_auth: String::new(), ..function },
         };
         let count = scale.clamp(group.desired()).max(scale.initial()) as usize;
-        let image = super::image::with_tag(&deploy.function.image);
         Ok(Batch { deploy, image, count })
     }
 
@@ -120,7 +118,6 @@ impl Core {
     async fn create_one(&self, batch: &Batch) -> Result<Seen> {
         let name = &batch.deploy.name;
         let secrets = self.secrets.read(name.namespace(), &batch.deploy.function.secrets)?;
-        let gateway = self.network.ensure(&self.engine).await?;
         for number in 1..=NAME_TRIES {
             let replica = batch.deploy.replica_id(number);
             let files = self.files.of(&replica);
@@ -128,32 +125,32 @@ impl Core {
                 continue;
             }
             self.files.create(&replica, &secrets)?;
-            let place = Placement {
+            let new = Blueprint {
+                deploy: &batch.deploy,
                 replica: &replica,
-                image: batch.image.clone(),
-                network: &self.engine.network,
-                gateway,
+                image: &batch.image,
                 files: &files,
-                bound_logs: self.node().bound_logs,
                 stop_timeout: self.timeout_of(&batch.deploy.function),
             };
-            match self.create_container(batch, &place).await {
+            match self.engine.create(&new).await {
                 Err(Create::NameTaken) => self.remove_files(&replica),
                 Err(failure) => {
                     self.remove_files(&replica);
-                    return Err(failure.into_error(&batch.image));
+                    return Err(self.create_error(failure, &batch.image));
                 }
                 Ok(seen) => return Ok(seen),
             }
         }
-        Err(refused(format!("no free name for a container of {name}")))
+        Err(self.refused(format!("no free name for a replica of {name}")))
     }
 
-    async fn create_container(&self, batch: &Batch, place: &Placement<'_>) -> Result<Seen, Create> {
-        let body = render::container(&batch.deploy, place).map_err(Create::Other)?;
-        self.engine.create(place.replica, body).await?;
-        let seen = self.engine.inspect(place.replica).await.map_err(Create::Other)?;
-        seen.ok_or_else(|| Create::Other(refused("the new container is gone")))
+    /// The error for whoever deployed.
+    fn create_error(&self, failure: Create, image: &str) -> Error {
+        match failure {
+            Create::NameTaken => self.refused("the replica's name is taken"),
+            Create::NoImage(reason) => Error::Image { image: image.to_owned(), reason },
+            Create::Other(error) => error,
+        }
     }
 
     /// Starts containers, several at once.
@@ -164,7 +161,10 @@ impl Core {
     }
 
     async fn start_one(self: Arc<Self>, name: Name, replica: String) -> Result<()> {
-        self.engine.start(&replica).await?;
+        let Some(id) = self.member(&name, &replica, |m| m.seen.id.clone()) else {
+            return Err(self.refused("a replica went before it was started"));
+        };
+        self.engine.start(&id).await?;
         self.look(&name, &replica).await
     }
 
@@ -176,7 +176,7 @@ impl Core {
             !replicas.iter().any(left)
         };
         if let Err(error) = self.until(DISMISS_TIMEOUT, gone).await {
-            tracing::warn!(%name, %error, "containers of a failed deploy are still there");
+            tracing::warn!(%name, %error, "replicas of a failed deploy are still there");
         }
     }
 }

@@ -35,19 +35,19 @@ impl Core {
         if cut > 0 {
             tracing::warn!(replica, cut, ?limit, "calls did not end in time and are cut");
         }
-        let Some(container) = self.update(name, |group| begin_stop(group, replica)) else { return };
+        let Some(id) = self.update(name, |group| begin_stop(group, replica)) else { return };
         let grace = limit.min(STOP_GRACE);
-        persist(replica, || self.engine.stop(&container, grace)).await;
-        // Read only now: the function may have been removed while this container stopped.
+        persist(replica, || self.engine.stop(&id, grace)).await;
+        // Read only now: the function may have been removed while this replica stopped.
         let keep = self.member(name, replica, |m| m.stage == Stage::Stopping { keep: true });
         if keep == Some(true) {
             self.keep(name, replica).await;
         }
         let gone = self.member(name, replica, |m| m.stage == Stage::Stopping { keep: false });
         if gone == Some(true) {
-            persist(replica, || self.engine.remove(&container)).await;
+            persist(replica, || self.engine.remove(&id)).await;
             self.forget(name, replica);
-            self.tidy_network().await;
+            self.tidy().await;
         }
     }
 
@@ -77,14 +77,14 @@ fn begin_stop(group: &mut Group, replica: &str) -> Option<String> {
     if let Some(attendant) = member.attendant.take() {
         attendant.abort();
     }
-    Some(member.seen.container.clone())
+    Some(member.seen.id.clone())
 }
 
 /// Tries until it works: an engine that is away comes back, and what is to go must go.
 async fn persist<F: Future<Output = Result<()>>>(replica: &str, mut step: impl FnMut() -> F) {
     let mut pause = FIRST_RETRY;
     while let Err(error) = step().await {
-        tracing::warn!(replica, %error, "cannot stop or remove a container yet");
+        tracing::warn!(replica, %error, "cannot stop or remove a replica yet");
         sleep(pause).await;
         pause = (pause * 2).min(LAST_RETRY);
     }

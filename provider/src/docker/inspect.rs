@@ -1,6 +1,5 @@
-//! A container as the engine shows it.
+//! From an inspected container to what the core wants to know of it.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 
 use bollard::models::{
@@ -8,52 +7,9 @@ use bollard::models::{
     NetworkSettings,
 };
 
-use super::labels::{Deploy, REMOVED_SUFFIX, REPLICA};
-
-/// How a container ended that the kernel killed for want of memory.
-pub(super) const OUT_OF_MEMORY: &str = "out of memory";
-/// How it looks before the engine knows why.
-pub(super) const KILLED: &str = "killed by signal 9";
-
-/// What was last seen of a container of ours.
-#[derive(Clone, Debug)]
-pub(super) struct Seen {
-    /// The engine's id of it.
-    pub(super) container: String,
-    /// Our id of it.
-    pub(super) replica: String,
-    /// What it was made for.
-    pub(super) deploy: Deploy,
-    /// The engine's id of its image.
-    pub(super) image: String,
-    /// What it is doing.
-    pub(super) phase: Phase,
-    /// When it was started the last time, in the engine's words; tells one run from the next.
-    pub(super) started_at: String,
-    /// Its address on our network while it runs.
-    pub(super) ip: Option<IpAddr>,
-    /// How often the engine started it again.
-    pub(super) restarts: u32,
-    /// How it ended, when it does not run.
-    pub(super) last_exit: String,
-    /// Whether its function was removed.
-    pub(super) removed: bool,
-}
-
-/// What a container is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// It was never started.
-    Created,
-    /// It runs.
-    Running,
-    /// It runs and gets no processor time.
-    Paused,
-    /// It ended, and the engine will start it again.
-    Restarting,
-    /// It was stopped, is being removed, or could not be started.
-    Exited,
-}
+use super::labels::{REMOVED_SUFFIX, REPLICA};
+use crate::replicas::deploy::Deploy;
+use crate::replicas::seen::{Phase, Seen, describe_exit};
 
 impl Seen {
     /// Reads an inspected container; `None` when it is not one of ours.
@@ -63,7 +19,7 @@ impl Seen {
         let settings = inspect.network_settings;
         let phase = phase(&state)?;
         Some(Self {
-            container: inspect.id?,
+            id: inspect.id?,
             replica: labels.get(REPLICA)?.clone(),
             deploy: Deploy::from_labels(&labels)?,
             image: inspect.image.unwrap_or_default(),
@@ -73,6 +29,7 @@ impl Seen {
             phase,
             started_at: state.started_at.unwrap_or_default(),
             removed: inspect.name.is_some_and(|name| name.ends_with(REMOVED_SUFFIX)),
+            warnings: Vec::new(),
         })
     }
 }
@@ -102,33 +59,9 @@ fn exit_of(state: &ContainerState, phase: Phase) -> String {
     }
 }
 
-/// How a `die` event's attributes say that the container ended.
-pub(super) fn exit_of_event(attributes: &HashMap<String, String>, out_of_memory: bool) -> String {
-    let code = attributes.get("exitCode").and_then(|code| code.parse().ok()).unwrap_or(0);
-    describe_exit(code, out_of_memory)
-}
-
-/// An exit status in words. Above 128 it is a signal's number, as shells and `docker-init` have it.
-fn describe_exit(code: i64, out_of_memory: bool) -> String {
-    match code {
-        _ if out_of_memory => OUT_OF_MEMORY.to_owned(),
-        129..=192 => format!("killed by signal {}", code - 128),
-        _ => format!("exit code {code}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn exits_in_words() {
-        assert_eq!(describe_exit(1, false), "exit code 1");
-        assert_eq!(describe_exit(255, false), "exit code 255");
-        assert_eq!(describe_exit(139, false), "killed by signal 11");
-        assert_eq!(describe_exit(137, true), OUT_OF_MEMORY);
-        assert_eq!(describe_exit(137, false), KILLED);
-    }
 
     #[test]
     fn a_running_container_has_no_exit_and_a_failed_start_has_its_error() {

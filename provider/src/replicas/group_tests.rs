@@ -4,33 +4,33 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::Function;
-use crate::docker::labels::Deploy;
+use crate::replicas::deploy::Deploy;
 
 /// A group that a test builds up.
-pub(in crate::docker) struct Scene {
-    pub(in crate::docker) group: Group,
+pub(in crate::replicas) struct Scene {
+    pub(in crate::replicas) group: Group,
 }
 
 impl Scene {
-    pub(in crate::docker) fn new() -> Self {
+    pub(in crate::replicas) fn new() -> Self {
         Self { group: Group::default() }
     }
 
     /// A running container that does not answer yet.
-    pub(in crate::docker) fn add(&mut self, replica: &str, generation: u64) -> &mut Self {
+    pub(in crate::replicas) fn add(&mut self, replica: &str, generation: u64) -> &mut Self {
         self.group.observe(seen(replica, generation));
         self
     }
 
-    pub(in crate::docker) fn ready(&mut self, replica: &str) -> &mut Self {
+    pub(in crate::replicas) fn ready(&mut self, replica: &str) -> &mut Self {
         self.member(replica, |m| m.address = Some(Address::Unix("/s".into())))
     }
 
-    pub(in crate::docker) fn phase(&mut self, replica: &str, phase: Phase) -> &mut Self {
+    pub(in crate::replicas) fn phase(&mut self, replica: &str, phase: Phase) -> &mut Self {
         self.member(replica, |m| m.seen.phase = phase)
     }
 
-    pub(in crate::docker) fn member(
+    pub(in crate::replicas) fn member(
         &mut self,
         replica: &str,
         change: impl FnOnce(&mut Member),
@@ -44,12 +44,12 @@ impl Scene {
     }
 }
 
-pub(in crate::docker) fn seen(replica: &str, generation: u64) -> Seen {
+pub(in crate::replicas) fn seen(replica: &str, generation: u64) -> Seen {
     let function = Function::from_json(br#"{"service":"echo","image":"i"}"#).unwrap();
     let name = function.name().unwrap();
     let deploy = Deploy { function, name, generation, created_at: Timestamp::UNIX_EPOCH };
     Seen {
-        container: format!("id-{replica}"),
+        id: format!("id-{replica}"),
         replica: replica.to_owned(),
         deploy,
         image: "sha256:0".to_owned(),
@@ -59,6 +59,7 @@ pub(in crate::docker) fn seen(replica: &str, generation: u64) -> Seen {
         restarts: 0,
         last_exit: String::new(),
         removed: false,
+        warnings: Vec::new(),
     }
 }
 

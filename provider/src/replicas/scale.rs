@@ -1,4 +1,4 @@
-//! More or fewer containers of a function, none running, or all of them frozen.
+//! More or fewer replicas of a function, none running, or all of them frozen.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,32 +67,24 @@ impl Core {
     }
 
     async fn refetched(&self, batch: Batch) -> Result<Batch> {
-        self.images.ensure(&batch.deploy.function).await?;
-        Ok(Batch { image: super::image::with_tag(&batch.deploy.function.image), ..batch })
+        let image = self.engine.fetch(&batch.deploy.function).await?;
+        Ok(Batch { image, ..batch })
     }
 
     /// Starts a container that rests.
     async fn wake(self: &Arc<Self>, name: &Name, replica: &str) -> Result<()> {
         self.files.remove_socket(replica)?;
-        let replicas = [replica.to_owned()];
-        match self.start(name, &replicas).await {
-            // Its network was pruned while nothing ran on it.
-            Err(Error::Backend { reason, .. }) if reason.contains("network") => {
-                self.network.ensure(&self.engine).await?;
-                self.start(name, &replicas).await
-            }
-            started => started,
-        }
+        self.start(name, &[replica.to_owned()]).await
     }
 
     /// Takes the processor from every ready replica. Nothing is frozen while a call is in flight.
     async fn freeze(self: &Arc<Self>, name: &Name) -> Result<()> {
-        for replica in self.replicas_in(name, Phase::Running) {
+        for (replica, id) in self.replicas_in(name, Phase::Running) {
             if self.calls.drain(&replica, Duration::ZERO).await > 0 {
                 self.calls.open(&replica);
                 return Err(Error::Conflict(format!("{replica} has calls in flight")));
             }
-            if let Err(error) = self.engine.pause(&replica).await {
+            if let Err(error) = self.engine.pause(&id).await {
                 self.calls.open(&replica);
                 return Err(error);
             }
@@ -102,17 +94,19 @@ impl Core {
     }
 
     async fn thaw(self: &Arc<Self>, name: &Name) -> Result<()> {
-        for replica in self.replicas_in(name, Phase::Paused) {
-            self.engine.unpause(&replica).await?;
+        for (replica, id) in self.replicas_in(name, Phase::Paused) {
+            self.engine.unpause(&id).await?;
             self.look(name, &replica).await?;
         }
         Ok(())
     }
 
-    fn replicas_in(&self, name: &Name, phase: Phase) -> Vec<String> {
+    /// Our ids and the engine's.
+    fn replicas_in(&self, name: &Name, phase: Phase) -> Vec<(String, String)> {
         let ready = |m: &&Member| m.is_ready() && m.seen.phase == phase;
         self.read(name, |group| {
-            group.current().filter(ready).map(|m| m.seen.replica.clone()).collect()
+            let ids = |m: &Member| (m.seen.replica.clone(), m.seen.id.clone());
+            group.current().filter(ready).map(ids).collect()
         })
     }
 }

@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use inotify::{EventStream, Inotify, WatchDescriptor, WatchMask, Watches};
 use tokio::sync::Notify;
 
-use super::render::SOCKET;
+use crate::confine::SOCKET;
 
 /// Room for the events of one read; each is at most 272 bytes.
 const BUFFER_BYTES: usize = 16 * 1024;

@@ -8,9 +8,9 @@ use tokio::time::sleep;
 use super::core::Core;
 use super::group::{Member, Stage};
 use super::ready::{FIRST_PAUSE, LAST_PAUSE, Probe};
-use super::render::SOCKET;
 use super::seen::Phase;
 use super::sockets::Watched;
+use crate::confine::SOCKET;
 use crate::{Address, Name};
 
 /// Looks after one run of one container.

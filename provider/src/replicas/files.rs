@@ -6,44 +6,45 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::engine::refused;
-use super::render::SOCKET;
+use crate::confine::{Layout, SOCKET};
 use crate::{Error, Result};
 
 /// Every replica's directories, under the state directory.
 #[derive(Clone, Debug)]
-pub(super) struct Files {
+pub(crate) struct Files {
     root: PathBuf,
 }
 
 /// One replica's directories.
 #[derive(Clone, Debug)]
-pub(super) struct ReplicaFiles {
+pub(crate) struct ReplicaFiles {
+    /// The directory around them, which only the gateway's user can enter.
+    pub(crate) dir: PathBuf,
     /// Shared with the replica, which writes its socket there.
-    pub(super) run: PathBuf,
+    pub(crate) run: PathBuf,
     /// The replica's copies of its secrets; it can only read them.
-    pub(super) secrets: PathBuf,
+    pub(crate) secrets: PathBuf,
 }
 
 impl Files {
     /// Sees to it that `<state_dir>/replicas` is there and that nobody else can enter it.
-    pub(super) fn open(state_dir: &Path) -> Result<Self> {
+    pub(crate) fn open(state_dir: &Path) -> Result<Self> {
         let root = state_dir.join("replicas");
         private_dir(&root)?;
         Ok(Self { root })
     }
 
     /// Where a replica's directories are.
-    pub(super) fn of(&self, replica: &str) -> ReplicaFiles {
-        let root = self.root.join(replica);
-        ReplicaFiles { run: root.join("run"), secrets: root.join("secrets") }
+    pub(crate) fn of(&self, replica: &str) -> ReplicaFiles {
+        let layout = Layout::new(&self.root.join(replica));
+        ReplicaFiles { run: layout.run(), secrets: layout.secrets(), dir: layout.dir }
     }
 
     /// Makes a replica's directories. Its user is unknown, so all may write to `run`; the
     /// directory around them keeps everybody else of this machine out.
-    pub(super) fn create(&self, replica: &str, secrets: &[(String, Vec<u8>)]) -> Result<()> {
+    pub(crate) fn create(&self, replica: &str, secrets: &[(String, Vec<u8>)]) -> Result<()> {
         let files = self.of(replica);
-        make_dir(&self.root.join(replica), 0o700)?;
+        make_dir(&files.dir, 0o700)?;
         make_dir(&files.run, 0o777)?;
         make_dir(&files.secrets, 0o755)?;
         for (name, value) in secrets {
@@ -56,19 +57,19 @@ impl Files {
     }
 
     /// Removes what a run that ended badly left, so that nobody takes it for a sign of life.
-    pub(super) fn remove_socket(&self, replica: &str) -> Result<()> {
+    pub(crate) fn remove_socket(&self, replica: &str) -> Result<()> {
         let path = self.of(replica).run.join(SOCKET);
         absent_is_fine(fs::remove_file(&path)).map_err(at(&path))
     }
 
     /// Removes a replica's directories.
-    pub(super) fn remove(&self, replica: &str) -> Result<()> {
+    pub(crate) fn remove(&self, replica: &str) -> Result<()> {
         let path = self.root.join(replica);
         absent_is_fine(fs::remove_dir_all(&path)).map_err(at(&path))
     }
 
     /// Removes the directories of replicas that are gone.
-    pub(super) fn retain(&self, replicas: &HashSet<String>) -> Result<()> {
+    pub(crate) fn retain(&self, replicas: &HashSet<String>) -> Result<()> {
         for entry in fs::read_dir(&self.root).map_err(at(&self.root))? {
             let name = entry.map_err(at(&self.root))?.file_name();
             let Some(replica) = name.to_str().filter(|name| !replicas.contains(*name)) else {
@@ -82,7 +83,7 @@ impl Files {
 }
 
 /// Makes a directory and those above it, for this user only.
-pub(super) fn private_dir(path: &Path) -> Result<()> {
+pub(crate) fn private_dir(path: &Path) -> Result<()> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o700))).map_err(at(path))
 }
@@ -101,8 +102,13 @@ fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
 }
 
 /// An IO error with its path.
-pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> Error {
-    move |error| refused(format!("{}: {error}", path.display()))
+pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    move |error| disk(format!("{}: {error}", path.display()))
+}
+
+/// An error of the machine that keeps the state directory.
+pub(crate) fn disk(reason: impl Into<String>) -> Error {
+    Error::Backend { backend: "disk", reason: reason.into() }
 }
 
 #[cfg(test)]

@@ -1,25 +1,20 @@
 //! The engine's events, and what was missed between them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bollard::models::EventMessage;
-use bollard::query_parameters::EventsOptions;
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use tokio::time::sleep;
 
 use super::core::{Core, World};
-use super::engine::error;
+use super::engine::{Happening, What};
 use super::group::Stage;
-use super::labels::replica_of;
-use super::node::Node;
-use super::seen::{Phase, Seen, exit_of_event};
+use super::logs::Source;
+use super::seen::{Phase, Seen, describe_exit};
 use crate::{Error, Name, Result};
 
-/// The events that change what is known of a container.
-const EVENTS: [&str; 8] = ["start", "die", "oom", "stop", "destroy", "pause", "unpause", "rename"];
 /// Pause after a lost connection; it doubles with each, up to [`LAST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause between tries to reach the engine.
@@ -61,7 +56,6 @@ pub(super) async fn run(core: Arc<Core>, mut since: Timestamp) {
 async fn list(core: &Arc<Core>) -> Result<Timestamp> {
     let since = Timestamp::now();
     let known = names(&core.world());
-    core.set_node(Node::new(core.engine.info().await?));
     let seen = core.engine.list().await?;
     let listed: HashSet<String> = seen.iter().map(|s| s.replica.clone()).collect();
     let gone: Vec<_> = known.into_iter().filter(|(_, r)| !listed.contains(r)).collect();
@@ -76,7 +70,7 @@ async fn list(core: &Arc<Core>) -> Result<Timestamp> {
     Ok(since)
 }
 
-/// A container that was made but never started, by nobody who is at work, is left over from a
+/// A replica that was made but never started, by nobody who is at work, is left over from a
 /// deploy that failed: nobody was told that it succeeded.
 fn take_in(core: &Core, world: &mut World, seen: Seen) {
     let name = seen.deploy.name.clone();
@@ -98,52 +92,46 @@ fn names(world: &World) -> Vec<(Name, String)> {
     world.iter().flat_map(of).collect()
 }
 
-/// Follows events until the connection breaks, and says why it did.
+/// Follows events until the stream breaks, and says why it did.
 async fn follow(core: &Arc<Core>, since: Timestamp) -> Error {
-    let mut filters = core.engine.ours();
-    filters.insert("type".to_owned(), vec!["container".to_owned()]);
-    filters.insert("event".to_owned(), EVENTS.map(str::to_owned).to_vec());
-    let since = format!("{}.{:09}", since.as_second(), since.subsec_nanosecond());
-    let options = EventsOptions { since: Some(since), until: None, filters: Some(filters) };
-    let mut events = Box::pin(core.engine.api.events(Some(options)));
+    let mut events = core.engine.events(since);
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => take(core, event),
-            Err(e) => return error(e),
+            Err(error) => return error,
         }
     }
-    super::engine::unavailable("it closed the stream of events")
+    core.refused("it closed the stream of events")
 }
 
-/// Takes in one event. What it says of a death counts at once; all else is looked up, so that a
-/// late event cannot undo what is known since.
-fn take(core: &Arc<Core>, event: EventMessage) {
-    let attributes = event.actor.and_then(|actor| actor.attributes).unwrap_or_default();
-    let Some((name, replica)) = replica_of(&attributes) else { return };
-    match event.action.as_deref() {
-        Some("die") => died(core, &name, &replica, &attributes),
-        Some("oom") => core.update(&name, |group| group.ran_out_of_memory(&replica)),
-        _ => {}
+/// Takes in one event. What it says of an end counts at once; all else is looked up, so that a late
+/// event cannot undo what is known since.
+fn take(core: &Arc<Core>, event: Happening) {
+    let Happening { name, replica, what } = event;
+    match what {
+        What::Exited(code) => exited(core, &name, &replica, code),
+        What::RanOutOfMemory => core.update(&name, |group| group.ran_out_of_memory(&replica)),
+        What::Changed => {}
     }
     let work = core.clone();
     core.spawn(async move {
         if let Err(error) = work.look(&name, &replica).await {
-            tracing::debug!(replica, %error, "cannot look at a container");
+            tracing::debug!(replica, %error, "cannot look at a replica");
         }
     });
 }
 
-fn died(core: &Arc<Core>, name: &Name, replica: &str, attributes: &HashMap<String, String>) {
+fn exited(core: &Arc<Core>, name: &Name, replica: &str, code: i64) {
     core.update(name, |group| {
-        group.exited(replica, |out_of_memory| exit_of_event(attributes, out_of_memory));
+        group.exited(replica, |out_of_memory| describe_exit(code, out_of_memory));
     });
-    let expected = core.member(name, replica, |m| m.stage != Stage::Active).unwrap_or(true);
-    if expected {
-        return;
-    }
+    let source = core.member(name, replica, |member| {
+        (member.stage == Stage::Active).then(|| Source::of(name, &member.seen))
+    });
+    let Some(Some(source)) = source else { return };
     let (work, name, replica) = (core.clone(), name.clone(), replica.to_owned());
     core.spawn(async move {
-        let words = work.last_words(&replica).await;
+        let words = work.last_words(source).await;
         work.update(&name, |group| {
             let member = group.members.get_mut(&replica);
             member.into_iter().for_each(|member| member.last_words.clone_from(&words));

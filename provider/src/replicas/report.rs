@@ -1,5 +1,7 @@
 //! What is told of a group of containers: its status and why it is not as wanted. No IO.
 
+use std::collections::BTreeSet;
+
 use super::group::{Group, Member, Stage};
 use super::seen::Phase;
 use crate::{Replica, State, Status};
@@ -16,7 +18,7 @@ pub(super) fn status(group: &Group) -> Option<Status> {
         generation: wanted,
         created_at: newest.seen.deploy.created_at,
         reason: reason(group, wanted),
-        warnings: Vec::new(),
+        warnings: warnings(group, wanted),
     })
 }
 
@@ -51,6 +53,13 @@ fn reason(group: &Group, wanted: u64) -> String {
     let worst = group.current().filter(sick).max_by_key(|m| m.seen.restarts);
     let Some(trouble) = worst.and_then(trouble) else { return String::new() };
     format!("generation {wanted} is not ready: {trouble}")
+}
+
+/// What is amiss with any replica of the wanted generation, each thing once.
+fn warnings(group: &Group, wanted: u64) -> Vec<String> {
+    let of_wanted = group.current().filter(|m| m.generation() == wanted);
+    let all: BTreeSet<_> = of_wanted.flat_map(|m| m.seen.warnings.iter().cloned()).collect();
+    all.into_iter().collect()
 }
 
 fn trouble(member: &Member) -> Option<String> {

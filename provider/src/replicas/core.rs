@@ -1,4 +1,4 @@
-//! What every part of the backend works on: the groups of containers, and what follows from a
+//! What every part of the backend works on: the groups of replicas, and what follows from a
 //! change of one.
 
 use std::collections::BTreeMap;
@@ -10,17 +10,14 @@ use jiff::Timestamp;
 use tokio::sync::{RwLock, watch};
 use tokio::task::AbortHandle;
 
-use super::engine::{Engine, refused};
-use super::files::Files;
+use super::engine::Engine;
+use super::files::{Files, disk};
 use super::group::{Group, Member, Stage};
-use super::image::Images;
 use super::locks::Locks;
-use super::namespaces::NamespaceVolumes;
-use super::network::Network;
-use super::node::Node;
+use super::namespaces::{NamespaceSet, NamespaceStore};
 use super::secrets::SecretFiles;
 use super::sockets::Sockets;
-use super::{DockerConfig, report};
+use super::{Settings, report};
 use crate::feed::Feed;
 use crate::{Calls, Error, Function, Name, Result};
 
@@ -28,13 +25,11 @@ use crate::{Calls, Error, Function, Name, Result};
 pub(super) type World = BTreeMap<Name, Group>;
 
 /// The parts of the backend.
-pub(super) struct Core {
-    pub(super) engine: Engine,
-    pub(super) network: Network,
-    pub(super) images: Images,
+pub(crate) struct Core {
+    pub(super) engine: Arc<dyn Engine>,
     pub(super) files: Files,
     pub(super) sockets: Sockets,
-    pub(super) namespaces: Arc<NamespaceVolumes>,
+    pub(super) namespaces: Arc<NamespaceSet>,
     pub(super) secrets: Arc<SecretFiles>,
     pub(super) feed: Arc<Feed>,
     pub(super) calls: Calls,
@@ -42,13 +37,12 @@ pub(super) struct Core {
     pub(super) default_timeout: Duration,
     /// After so long without an answer a replica's status says so.
     pub(super) listen_timeout: Duration,
-    /// Taken to read while containers are made, to write while a namespace or the network goes.
+    /// Taken to read while replicas are made, to write while a namespace or what they share goes.
     pub(super) gate: Arc<RwLock<()>>,
     /// One operation a function at a time.
     pub(super) turns: Locks<Name>,
-    /// One look at a container at a time, so that the last look is what counts.
+    /// One look at a replica at a time, so that the last look is what counts.
     pub(super) looks: Locks<String>,
-    node: Mutex<Node>,
     world: Mutex<World>,
     /// Told after every change of the world.
     changes: watch::Sender<()>,
@@ -57,30 +51,28 @@ pub(super) struct Core {
 }
 
 impl Core {
-    /// Connects to the engine; nothing is listed yet.
-    pub(super) async fn open(config: DockerConfig) -> Result<Arc<Self>> {
-        let files = Files::open(&config.state_dir)?;
-        let engine = Engine::connect(&config.host, &config.network).await?;
-        let (sockets, reader) = Sockets::open().map_err(|e| refused(format!("inotify: {e}")))?;
+    /// Puts the parts together; nothing is listed yet.
+    pub(super) fn open(
+        engine: Arc<dyn Engine>,
+        namespaces: Box<dyn NamespaceStore>,
+        settings: Settings,
+    ) -> Result<Arc<Self>> {
+        let (sockets, reader) = Sockets::open().map_err(|e| disk(format!("inotify: {e}")))?;
         let feed = Feed::new();
-        let namespaces = Arc::new(NamespaceVolumes::new(engine.clone(), feed.clone()));
-        let secrets = SecretFiles::open(&config.state_dir, namespaces.clone())?;
+        let namespaces = Arc::new(NamespaceSet::new(namespaces, feed.clone()));
         let core = Arc::new(Self {
-            images: Images { engine: engine.clone(), docker_config: config.docker_config },
-            network: Network::default(),
             engine,
-            files,
+            files: Files::open(&settings.state_dir)?,
             sockets,
+            secrets: Arc::new(SecretFiles::open(&settings.state_dir, namespaces.clone())?),
             namespaces,
-            secrets: Arc::new(secrets),
             feed,
-            calls: config.calls,
-            default_timeout: config.default_timeout,
-            listen_timeout: config.listen_timeout,
+            calls: settings.calls,
+            default_timeout: settings.default_timeout,
+            listen_timeout: settings.listen_timeout,
             gate: Arc::default(),
             turns: Locks::default(),
             looks: Locks::default(),
-            node: Mutex::default(),
             world: Mutex::default(),
             changes: watch::Sender::new(()),
             stopped: watch::Sender::new(false),
@@ -175,15 +167,14 @@ impl Core {
                 }
             }
         };
-        let late = |_| refused(format!("not done after {} s, it goes on", limit.as_secs()));
+        let late = |_| self.refused(format!("not done after {} s, it goes on", limit.as_secs()));
         tokio::time::timeout(limit, wait).await.map_err(late)
     }
 
     /// Asks the engine about a container and takes in the answer.
     pub(super) async fn look(self: &Arc<Self>, name: &Name, replica: &str) -> Result<()> {
         let _one = self.looks.lock(&replica.to_owned()).await;
-        // A container of a removed function has another name than its replica.
-        let id = self.member(name, replica, |m| m.seen.container.clone());
+        let id = self.member(name, replica, |m| m.seen.id.clone());
         let Some(seen) = self.engine.inspect(id.as_deref().unwrap_or(replica)).await? else {
             self.forget(name, replica);
             return Ok(());
@@ -210,8 +201,8 @@ impl Core {
         }
     }
 
-    /// Removes the network if no container needs it.
-    pub(super) async fn tidy_network(&self) {
+    /// Removes what replicas share when there are none.
+    pub(super) async fn tidy(&self) {
         if !self.world().is_empty() {
             return;
         }
@@ -219,8 +210,8 @@ impl Core {
         if !self.world().is_empty() {
             return;
         }
-        if let Err(error) = self.network.remove_unused(&self.engine).await {
-            tracing::warn!(%error, "cannot remove the network");
+        if let Err(error) = self.engine.tidy().await {
+            tracing::warn!(%error, "cannot remove what no replica needs any more");
         }
     }
 
@@ -238,12 +229,9 @@ impl Core {
         now.max(last + 1).max(above + 1)
     }
 
-    pub(super) fn node(&self) -> Node {
-        self.node.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn set_node(&self, node: Node) {
-        *self.node.lock().unwrap_or_else(PoisonError::into_inner) = node;
+    /// An [`Error::Backend`] in the engine's name.
+    pub(super) fn refused(&self, reason: impl Into<String>) -> Error {
+        Error::Backend { backend: self.engine.name(), reason: reason.into() }
     }
 
     pub(super) fn world(&self) -> MutexGuard<'_, World> {
