@@ -30,6 +30,8 @@ pub(crate) fn all() -> Vec<(&'static str, SpecialCase)> {
         docker_cases::what_the_engine_refuses_leaves_nothing,
         docker_cases::a_program_that_is_not_there_is_named,
         docker_cases::every_function_is_fenced_in,
+        docker_cases::a_function_without_a_network_is_called_all_the_same,
+        docker_cases::a_bundle_is_refused_with_the_way_out,
         docker_cases::the_socket_is_preferred_and_its_end_is_seen,
         docker_cases::a_crash_is_seen_and_the_replica_comes_back,
         docker_cases::logs_follow_a_replica_through_its_restart,
@@ -67,6 +69,26 @@ async fn a_crash_loop_keeps_the_old_serving_and_says_why(backend: Arc<OnDocker>)
     assert_eq!((get(&address(&new), "/").await.as_str(), new.reason.as_str()), ("v3", ""));
     watcher.until(&echo, |s| s.replicas.len() == 2).await;
     assert_eq!(backend.containers().await.len(), 2);
+}
+
+async fn a_function_without_a_network_is_called_all_the_same(backend: Arc<OnDocker>) {
+    let mut watcher = Watcher::new(&backend.provider()).await;
+    let mut echo = backend.good("echo", "v1");
+    echo.annotations.insert(annotation::NETWORK.to_owned(), "none".to_owned());
+    let status = deploy(&*backend, &mut watcher, &echo).await;
+    assert_eq!(get(&address(&status), "/").await, "v1");
+    let id = &status.replicas[0].id;
+    let inspect = backend.engine.inspect_container(id, None).await.unwrap();
+    assert_eq!(inspect.host_config.unwrap().network_mode.as_deref(), Some("none"));
+}
+
+async fn a_bundle_is_refused_with_the_way_out(backend: Arc<OnDocker>) {
+    let mut echo = backend.good("echo", "v1");
+    echo.image = format!("bundle:echo@sha256:{}", "0a".repeat(32));
+    let error = backend.docker().apply(&echo).await.unwrap_err();
+    assert!(matches!(&error, Error::Invalid { field, .. } if field == "image"), "{error:?}");
+    assert!(error.to_string().contains("--provider process"), "{error}");
+    assert_eq!(backend.leftovers().await, Vec::<String>::new());
 }
 
 async fn out_of_memory_is_named(backend: Arc<OnDocker>) {
