@@ -1,7 +1,7 @@
 //! What the environment says (contract 5.2, 5.11), in every spelling that is in use.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -68,10 +68,10 @@ pub struct Config {
     pub process: Vec<String>,
     /// `fprocess` as it was given.
     pub process_text: String,
-    /// Where calls are taken; 0 takes any free port.
-    pub port: u16,
-    /// Where metrics are served; 0 takes any free port.
-    pub metrics_port: u16,
+    /// Where calls are taken; 0 takes any free port, `None` is on no port.
+    pub port: Option<u16>,
+    /// Where metrics are served; 0 takes any free port, `None` is on no port.
+    pub metrics_port: Option<u16>,
     /// A unix socket where calls are taken as well. It exists while the function is ready.
     pub listen_socket: Option<PathBuf>,
     /// How long a request's head may take.
@@ -98,12 +98,18 @@ pub struct Config {
     pub ready_path: Option<PathAndQuery>,
     /// File that exists while the function is ready.
     pub lock_file: Option<PathBuf>,
+    /// The folder for files that live as long as the watchdog.
+    pub tmp_dir: PathBuf,
 }
 
 /// The file that exists while the function is ready; `-run-healthcheck` looks for it.
 pub fn lock_file(environment: &HashMap<String, String>) -> PathBuf {
+    tmp_dir(environment).join(".lock")
+}
+
+fn tmp_dir(environment: &HashMap<String, String>) -> PathBuf {
     let dir = environment.get("TMPDIR").filter(|dir| !dir.is_empty());
-    Path::new(dir.map_or("/tmp", String::as_str)).join(".lock")
+    dir.map_or("/tmp", String::as_str).into()
 }
 
 impl Config {
@@ -129,7 +135,7 @@ impl Config {
             mode_name: mode_name.to_owned(),
             process,
             process_text,
-            port: env.port("port", 8080)?,
+            port: env.call_port(listen_socket.is_some())?,
             metrics_port: env.port("metrics_port", 8081)?,
             read_timeout: env.duration("read_timeout", DEFAULT_TIMEOUT)?,
             write_timeout,
@@ -143,6 +149,7 @@ impl Config {
             log_callid: env.flag(&["log_callid", "log_call_id"], false)?,
             ready_path: env.ready_path()?,
             lock_file: (!suppress_lock).then(|| lock_file(environment)),
+            tmp_dir: tmp_dir(environment),
             listen_socket,
             mode,
         })
@@ -191,8 +198,21 @@ impl Env<'_> {
         number.map(Some)
     }
 
-    fn port(&self, name: &str, default: u16) -> Result<u16, ConfigError> {
-        Ok(self.number(name)?.unwrap_or(default))
+    /// A port, or `none`.
+    fn port(&self, name: &str, default: u16) -> Result<Option<u16>, ConfigError> {
+        match self.text(&[name]) {
+            Some((_, "none")) => Ok(None),
+            _ => Ok(Some(self.number(name)?.unwrap_or(default))),
+        }
+    }
+
+    fn call_port(&self, has_socket: bool) -> Result<Option<u16>, ConfigError> {
+        match self.port("port", 8080)? {
+            None if !has_socket => {
+                Err(invalid("port", "none", "then calls need a socket: set listen_socket"))
+            }
+            port => Ok(port),
+        }
     }
 
     fn max_inflight(&self) -> Result<usize, ConfigError> {
@@ -314,7 +334,7 @@ mod tests {
     fn defaults() {
         let config = good(&[("fprocess", "cat")]);
         assert_eq!(config.mode, Mode::Streaming);
-        assert_eq!((config.port, config.metrics_port), (8080, 8081));
+        assert_eq!((config.port, config.metrics_port), (Some(8080), Some(8081)));
         assert_eq!(config.exec_timeout, Some(DEFAULT_TIMEOUT));
         assert_eq!(config.healthcheck_interval, DEFAULT_TIMEOUT);
         assert_eq!(config.content_type.expect("a type"), "application/octet-stream");
@@ -362,6 +382,17 @@ mod tests {
     fn a_socket_needs_no_window_before_the_end() {
         let config = good(&[("fprocess", "cat"), ("listen_socket", "/run/flint/fn.sock")]);
         assert_eq!(config.healthcheck_interval, Duration::ZERO);
+    }
+
+    #[test]
+    fn ports_can_be_left_out_when_there_is_a_socket() {
+        let none = [("fprocess", "cat"), ("port", "none"), ("metrics_port", "none")];
+        let config = good(&[none[0], none[1], none[2], ("listen_socket", "/run/flint/fn.sock")]);
+        assert_eq!((config.port, config.metrics_port), (None, None));
+        assert_eq!(good(&[none[0], none[2]]).metrics_port, None);
+        let error = read(&none).expect_err("nowhere to be called");
+        assert_eq!(error.name, "port");
+        assert!(error.reason.contains("listen_socket"), "{error}");
     }
 
     #[test]

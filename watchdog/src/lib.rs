@@ -6,6 +6,7 @@
 pub mod access;
 pub mod answer;
 pub mod app;
+pub mod appear;
 pub mod cgi;
 pub mod child;
 pub mod config;
@@ -17,6 +18,7 @@ pub mod metrics;
 pub mod mode;
 pub mod pipe;
 pub mod reap;
+pub mod room;
 pub mod run;
 pub mod server;
 pub mod sniff;

@@ -15,10 +15,11 @@ use tokio::time::{sleep, timeout};
 
 use crate::app::{App, Function};
 use crate::child::{Process, Streams, describe};
-use crate::config::Config;
+use crate::config::{Config, Mode};
 use crate::log::{self, LineStyle, Lines, Sink};
 use crate::pipe;
 use crate::reap::Reaper;
+use crate::room::Room;
 use crate::socket::{self, Published};
 
 /// How long the function's server may take to end after it was asked to.
@@ -65,8 +66,9 @@ struct Child {
 ///
 /// # Errors
 /// See [`Failure`].
-pub async fn run(config: Config) -> Result<(), Failure> {
+pub async fn run(mut config: Config) -> Result<(), Failure> {
     let reaper = Rc::new(Reaper::default());
+    let room = make_room(&mut config).await?;
     let app = Rc::new(App::new(&config, Rc::clone(&reaper))?);
     announce(&config);
     let mut signals = Signals::new().map_err(failed("signals"))?;
@@ -75,7 +77,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let mut server = Server { config, app, shutdown, serving: JoinSet::new() };
     server.listen()?;
     server.listen_for_metrics();
-    let mut child = server.start_function(&reaper)?;
+    let mut child = server.start_function(&room, &reaper)?;
     let ended = server.serve(&mut signals, &mut child).await;
     match ended {
         Ok(published) => {
@@ -98,6 +100,13 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     }
 }
 
+/// A place for the function's server, in http mode. It lasts as long as the watchdog.
+async fn make_room(config: &mut Config) -> Result<Room, Failure> {
+    let Mode::Http(upstream) = &mut config.mode else { return Ok(Room::default()) };
+    let what = "no place for the function to listen on";
+    Room::make(upstream, &config.tmp_dir).await.map_err(failed(what))
+}
+
 fn announce(config: &Config) {
     let version = env!("CARGO_PKG_VERSION");
     let sha = option_env!("FLINT_COMMIT").unwrap_or("unknown");
@@ -113,7 +122,7 @@ fn announce(config: &Config) {
 
 impl Server {
     fn listen(&mut self) -> Result<(), Failure> {
-        let port = self.config.port;
+        let Some(port) = self.config.port else { return Ok(()) };
         let listener = bind(port).map_err(failed(format!("cannot listen on port {port}")))?;
         let port = listener.local_addr().map_or(port, |address| address.port());
         let listener = Listener::from_tcp(listener).map_err(failed("cannot listen"))?;
@@ -143,7 +152,7 @@ impl Server {
 
     /// Nobody's calls fail for want of metrics.
     fn listen_for_metrics(&self) {
-        let port = self.config.metrics_port;
+        let Some(port) = self.config.metrics_port else { return };
         let bound = bind(port).and_then(|listener| {
             Ok((listener.local_addr()?.port(), Listener::from_tcp(listener)?))
         });
@@ -162,12 +171,12 @@ impl Server {
     }
 
     /// Starts the function's server, in http mode.
-    fn start_function(&self, reaper: &Rc<Reaper>) -> Result<Option<Child>, Failure> {
+    fn start_function(&self, room: &Room, reaper: &Rc<Reaper>) -> Result<Option<Child>, Failure> {
         if !matches!(self.app.function, Function::Http(_)) {
             return Ok(None);
         }
         let what = format!("cannot start the function: {}", self.config.process_text);
-        Child::spawn(&self.config, reaper).map(Some).map_err(failed(what))
+        Child::spawn(&self.config, room, reaper).map(Some).map_err(failed(what))
     }
 
     /// Serves until the signal to end; the socket exists as long as the function is ready.
@@ -245,13 +254,13 @@ impl Server {
 }
 
 impl Child {
-    fn spawn(config: &Config, reaper: &Rc<Reaper>) -> io::Result<Self> {
+    fn spawn(config: &Config, room: &Room, reaper: &Rc<Reaper>) -> io::Result<Self> {
         let style = LineStyle { prefix: config.prefix_logs, max_bytes: config.line_bytes };
         let (theirs_out, stdout) = pipe::output()?;
         let (theirs_err, stderr) = pipe::output()?;
         let streams =
             Streams { stdin: Stdio::null(), stdout: theirs_out.into(), stderr: theirs_err.into() };
-        let process = Process::spawn(&config.process, Vec::new(), streams, reaper)?;
+        let process = Process::spawn(&config.process, room.variables(), streams, reaper)?;
         let mut logging = JoinSet::new();
         logging.spawn_local(stdout.log(Lines::new(Sink::Stdout, style), pending()));
         logging.spawn_local(stderr.log(Lines::new(Sink::Stderr, style), pending()));

@@ -1,45 +1,56 @@
 //! Where a function that serves HTTP itself can be reached.
 
-use std::io;
+use std::future::pending;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
+use std::{fmt, io};
 
 use http::Uri;
 use http::uri::{PathAndQuery, Scheme};
 use relay::Target;
 use tokio::net::lookup_host;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-/// First and longest pause between two tries to connect to a function that is starting.
+use crate::appear::Appearance;
+
+/// Shortest and longest pause between two tries to connect to a function that is starting.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
+/// A pause is this part of the time that the start has taken so far: little is lost by it, however
+/// long the start takes.
+const PAUSE_PART: u32 = 16;
+
 /// How long one try may take: a function is on this machine, so silence is no answer.
-const TRY: Duration = Duration::from_secs(1);
+pub(crate) const TRY: Duration = Duration::from_secs(1);
 
 /// `upstream_url`, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
-    place: Place,
+    pub(crate) place: Place,
     /// What comes before the request's path; empty or without a slash at its end.
     base: String,
 }
 
+/// An address. What it leaves open is for [`Room`](crate::room::Room) to choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
+pub(crate) enum Place {
+    /// A socket; empty when any will do.
     Unix(PathBuf),
+    /// A port; 0 when any will do.
     Tcp { host: String, port: u16 },
 }
 
 impl Upstream {
-    /// Reads `http://host:port/base` or `unix:/path`.
+    /// Reads `http://host:port/base` or `unix:/path`. Port 0 is any free one, and `unix:` alone any
+    /// socket.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         if let Some(path) = text.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
-            return match path.starts_with('/') {
+            return match path.starts_with('/') || text == "unix:" {
                 true => Ok(Self { place: Place::Unix(path.into()), base: String::new() }),
                 false => Err("the path of a unix socket must be absolute"),
             };
@@ -65,15 +76,28 @@ impl Upstream {
 
     /// Returns as soon as something accepts connections there.
     pub async fn accepting(&self) -> Target {
-        let mut pause = PAUSES.0;
+        let mut appearance = match &self.place {
+            Place::Unix(path) => Appearance::of(path).ok(),
+            Place::Tcp { .. } => None,
+        };
+        let mut appears = async || match &mut appearance {
+            Some(appearance) => appearance.wait().await,
+            None => pending().await,
+        };
+        let mut since = Instant::now();
         loop {
             for target in self.targets().await.unwrap_or_default() {
                 if let Ok(Ok(())) = timeout(TRY, target.probe()).await {
                     return target;
                 }
             }
-            sleep(pause).await;
-            pause = (pause * 2).min(PAUSES.1);
+            let pause = (since.elapsed() / PAUSE_PART).clamp(PAUSES.0, PAUSES.1);
+            tokio::select! {
+                biased;
+                // It is there, and is about to accept connections.
+                () = appears() => since = Instant::now(),
+                () = sleep(pause) => (),
+            }
         }
     }
 
@@ -91,6 +115,18 @@ impl Upstream {
             Err(_) => lookup_host((host, port)).await?.collect(),
         };
         Ok(addresses.into_iter().map(Target::from).collect())
+    }
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Place::Unix(path) => write!(f, "unix:{}", path.display()),
+            Place::Tcp { host, port } if host.contains(':') => {
+                write!(f, "http://[{host}]:{port}{}", self.base)
+            }
+            Place::Tcp { host, port } => write!(f, "http://{host}:{port}{}", self.base),
+        }
     }
 }
 
@@ -113,11 +149,16 @@ mod tests {
 
     #[test]
     fn only_places_on_this_side_of_tls() {
-        for text in ["", "127.0.0.1:3000", "https://a", "unix:a.sock", "http://", "ftp://a"] {
+        for text in
+            ["", "127.0.0.1:3000", "https://a", "unix:a.sock", "unix://", "http://", "ftp://a"]
+        {
             assert!(Upstream::parse(text).is_err(), "{text}");
         }
-        for text in ["http://localhost:3000", "http://[::1]:80", "unix:///a", "unix:/a"] {
-            assert!(Upstream::parse(text).is_ok(), "{text}");
+        for text in ["http://localhost:3000", "http://[::1]:80", "unix:/a", "unix:"] {
+            assert_eq!(Upstream::parse(text).map(|u| u.to_string()), Ok(text.to_owned()));
         }
+        assert_eq!(Upstream::parse("unix:///a"), Upstream::parse("unix:/a"));
+        let base = Upstream::parse("http://a/b/").map(|u| u.to_string());
+        assert_eq!(base, Ok("http://a:80/b".to_owned()));
     }
 }

@@ -114,6 +114,27 @@ impl Watchdog {
         kill_process(pid, signal).expect("it runs");
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How many TCP ports it listens on.
+    pub(crate) fn listening_ports(&self) -> usize {
+        let id = self.child.id();
+        let fds = std::fs::read_dir(format!("/proc/{id}/fd")).expect("it runs");
+        let links = fds.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+        let own: Vec<String> = links.map(|link| link.display().to_string()).collect();
+        let tables = ["tcp", "tcp6"].map(|name| format!("/proc/{id}/net/{name}"));
+        let tables = tables.map(|path| std::fs::read_to_string(path).unwrap_or_default());
+        let listening = tables.iter().flat_map(|table| table.lines()).filter(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            // State 0A is listening; the socket's number is the tenth field.
+            fields.get(3) == Some(&"0A") && own.contains(&format!("socket:[{}]", fields[9]))
+        });
+        listening.count()
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         wait_for("the watchdog's end", || self.child.try_wait().expect("a child"))

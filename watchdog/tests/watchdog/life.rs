@@ -11,11 +11,12 @@ use crate::harness::{Conn, Watchdog, chunk, request, upstream, wait_for, wait_go
 
 #[test]
 fn bad_configuration_is_named() {
-    let cases: [(&[(&str, &str)], &str); 5] = [
+    let cases: [(&[(&str, &str)], &str); 6] = [
         (&[], "fprocess"),
         (&[("fprocess", "cat"), ("mode", "warp")], "mode"),
         (&[("fprocess", "cat"), ("exec_timeout", "soon")], "exec_timeout"),
         (&[("fprocess", "cat"), ("jwt_auth", "true")], "jwt_auth"),
+        (&[("fprocess", "cat"), ("port", "none")], "port"),
         (&[("fprocess", "cat"), ("mode", "http")], "upstream_url"),
     ];
     for (variables, name) in cases {

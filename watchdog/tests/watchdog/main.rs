@@ -4,3 +4,4 @@ mod fork;
 mod harness;
 mod http;
 mod life;
+mod place;
