@@ -2,13 +2,37 @@
 //!
 //! A bundle is a tar archive packed with zstd. Its digest is the SHA-256 of the archive's bytes.
 //! Its top folder is what the function finds as its working directory; [`CONFIG_FILE`] in it says
-//! how the function is run.
+//! how the function is run. [`Store`], behind the feature `bundles`, keeps them.
+
+#[cfg(feature = "bundles")]
+mod disk;
+#[cfg(feature = "bundles")]
+mod entries;
+#[cfg(all(feature = "bundles", any(test, feature = "fake")))]
+pub mod sample;
+#[cfg(feature = "bundles")]
+mod store;
+#[cfg(all(test, feature = "bundles"))]
+mod store_tests;
+#[cfg(feature = "bundles")]
+mod unpack;
+#[cfg(all(test, feature = "bundles"))]
+mod unpack_tests;
+#[cfg(feature = "bundles")]
+mod upload;
+#[cfg(feature = "bundles")]
+mod users;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+
+#[cfg(feature = "bundles")]
+pub use store::{Entry, Limits, Store};
+#[cfg(feature = "bundles")]
+pub use upload::{Put, Upload};
 
 use crate::{Error, Result, is_dns_label};
 
@@ -86,6 +110,12 @@ impl fmt::Debug for Digest {
     }
 }
 
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl FromStr for Digest {
     type Err = Error;
 
@@ -124,6 +154,28 @@ impl Reference {
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{SCHEME}{}@{}", self.name, self.digest)
+    }
+}
+
+impl Config {
+    /// Whether this version knows how to run it. An error names the field `bundle`.
+    pub fn check(&self) -> Result<()> {
+        let bad = |reason: String| Err(Error::invalid("bundle", reason));
+        let environment = |name: &str| self.environment.get(name).map_or("", String::as_str);
+        if self.schema == 0 {
+            return bad(format!("{CONFIG_FILE} has no schema; this version writes {SCHEMA}"));
+        }
+        if self.schema > SCHEMA {
+            return bad(format!(
+                "was made by a newer faas (schema {}, known up to {SCHEMA}); update the gateway",
+                self.schema
+            ));
+        }
+        let process = ["fprocess", "function_process"].map(environment).concat();
+        if process.trim().is_empty() && environment("mode") != "static" {
+            return bad(format!("{CONFIG_FILE} says neither fprocess nor mode=static"));
+        }
+        Ok(())
     }
 }
 
