@@ -51,7 +51,8 @@ impl Cli {
         Ok(String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
-    fn command(&self, dir: &Path, args: &[&str]) -> Command {
+    /// It, to be started in a folder.
+    pub fn command(&self, dir: &Path, args: &[&str]) -> Command {
         let mut command = Command::new(binary("faas"));
         command
             .args(args)

@@ -33,14 +33,19 @@ impl Client {
 
     /// A request to `/system/...` with credentials and perhaps a body.
     pub async fn system(&self, method: Method, path: &str, body: Option<Value>) -> Result<Answer> {
-        let request = self.http.request(method, format!("{}{path}", self.url));
-        let request = request.basic_auth("admin", Some(&self.password));
+        let request = self.system_request(method, path);
         let request = match body {
             Some(body) => request.json(&body),
             None => request,
         };
         let response = request.send().await?;
         Ok((response.status(), response.text().await?))
+    }
+
+    /// A request to `/system/...` with credentials, to be made by hand.
+    pub fn system_request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.url));
+        request.basic_auth("admin", Some(&self.password))
     }
 
     /// A call of a function; the path starts with its name.

@@ -21,6 +21,7 @@ pub struct Gateway {
     /// The Docker network, which is what tells this gateway's containers from others'.
     pub network: String,
     state: TempDir,
+    provider: &'static str,
     args: Vec<String>,
     /// Where the API answers.
     pub url: String,
@@ -30,12 +31,18 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts one, with more arguments than the usual.
+    /// Starts one on Docker, with more arguments than the usual.
     pub fn start(args: &[&str]) -> Result<Self> {
+        Self::start_on("docker", args)
+    }
+
+    /// Starts one on this provider.
+    pub fn start_on(provider: &'static str, args: &[&str]) -> Result<Self> {
         let mut gateway = Self {
             child: None,
             network: unique("flint-test"),
             state: tempfile::tempdir()?,
+            provider,
             args: args.iter().map(|a| (*a).to_owned()).collect(),
             url: String::new(),
             metrics_url: String::new(),
@@ -48,7 +55,9 @@ impl Gateway {
     /// Starts it again on the same port after [`Gateway::kill`] or [`Gateway::stop`].
     pub fn restart(&mut self) -> Result<()> {
         let mut child = Command::new(binary("faas-gateway"))
-            .args(["--provider", "docker", "--metrics-port", "0"])
+            .args(["--provider", self.provider, "--metrics-port", "0"])
+            .arg("--watchdog")
+            .arg(binary("fwatchdog"))
             .args(["--port", &self.port.to_string()])
             .args(["--docker-network", &self.network])
             .arg("--state-dir")
@@ -76,6 +85,27 @@ impl Gateway {
     /// Its port.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The replicas that run, each by something that it keeps for its life: a container's id, or a
+    /// process's.
+    pub fn running(&self) -> Result<Vec<String>> {
+        if self.provider == "docker" {
+            let label = format!("label=dev.flint.network={}", self.network);
+            let listed = docker(&["ps", "-q", "--no-trunc", "--filter", &label])?;
+            return Ok(sorted(listed.split_whitespace().map(str::to_owned)));
+        }
+        let mut pids = Vec::new();
+        for replica in std::fs::read_dir(self.state.path().join("replicas"))? {
+            let folder = replica?.path();
+            let pid = std::fs::read_to_string(folder.join("lock")).unwrap_or_default();
+            let pid = pid.trim().to_owned();
+            let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            if String::from_utf8_lossy(&command).contains(&*folder.to_string_lossy()) {
+                pids.push(pid);
+            }
+        }
+        Ok(sorted(pids))
     }
 
     /// Its process.
@@ -110,7 +140,11 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         if self.child.is_some() {
-            let _ = self.kill();
+            // A killed gateway leaves its processes to the next one, and there is none.
+            let _ = if self.provider == "process" { self.stop().map(drop) } else { self.kill() };
+        }
+        if self.provider != "docker" {
+            return;
         }
         let label = format!("label=dev.flint.network={}", self.network);
         for (list, remove) in [
@@ -125,6 +159,12 @@ impl Drop for Gateway {
         }
         let _ = docker(&["network", "rm", &self.network]);
     }
+}
+
+fn sorted(ids: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut ids: Vec<_> = ids.into_iter().collect();
+    ids.sort_unstable();
+    ids
 }
 
 /// Reads until the line that says where it listens; what follows goes to this test's output.

@@ -1,5 +1,6 @@
 //! What the whole-system tests share: the binaries, a gateway of their own, an image to deploy.
 
+pub mod bundle;
 pub mod cli;
 pub mod client;
 pub mod engine;
@@ -8,6 +9,7 @@ pub mod image;
 pub mod load;
 pub mod raw;
 pub mod registry;
+pub mod world;
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -5,13 +5,22 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 use system::client::Client;
 use system::gateway::Gateway;
-use system::{docker, image, raw};
+use system::world::World;
+use system::{image, on_each_backend, raw};
 
-#[tokio::test]
-async fn a_function_is_deployed_called_described_and_removed() -> Result<()> {
-    let gateway = Gateway::start(&[])?;
-    let client = Client::new(&gateway)?;
-    let image = image::test_function()?;
+on_each_backend! {
+    a_function_is_deployed_called_described_and_removed,
+    a_function_is_confined,
+    why_a_replica_ended_is_told,
+    scaling_goes_up_down_to_zero_and_back,
+    functions_reach_each_other_through_the_gateway,
+    namespaces_keep_functions_apart,
+    logs_are_lines_of_json,
+    followed_logs_go_on,
+}
+
+async fn a_function_is_deployed_called_described_and_removed(world: World) -> Result<()> {
+    let World { gateway, client, image } = world;
     client
         .deploy(json!({ "service": "hello", "image": image, "envVars": { "VERSION": "1" } }))
         .await?;
@@ -31,8 +40,7 @@ async fn a_function_is_deployed_called_described_and_removed() -> Result<()> {
     assert_eq!(client.remove("hello").await?.0, StatusCode::ACCEPTED);
     assert_eq!(client.call("hello").await?.0, StatusCode::NOT_FOUND);
     assert_eq!(client.remove("hello").await?.0, StatusCode::NOT_FOUND);
-    let label = format!("label=dev.flint.network={}", gateway.network);
-    assert_eq!(docker(&["ps", "-aq", "--filter", &label])?, "", "no container is left");
+    assert_eq!(gateway.running()?, Vec::<String>::new(), "nothing runs any more");
     let replicas = gateway.state_dir().join("replicas");
     let left = std::fs::read_dir(&replicas).map_or(0, Iterator::count);
     assert_eq!(left, 0, "no file is left in {}", replicas.display());
@@ -50,11 +58,8 @@ async fn an_image_without_the_watchdog_is_served_over_tcp() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_function_is_confined() -> Result<()> {
-    let gateway = Gateway::start(&[])?;
-    let client = Client::new(&gateway)?;
-    let image = image::test_function()?;
+async fn a_function_is_confined(world: World) -> Result<()> {
+    let World { gateway: _gateway, client, image } = world;
     let secret = json!({ "name": "key", "value": "hunter2" });
     client.system(Method::POST, "/system/secrets", Some(secret)).await?;
     client
@@ -76,11 +81,8 @@ async fn a_function_is_confined() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn why_a_replica_ended_is_told() -> Result<()> {
-    let gateway = Gateway::start(&[])?;
-    let client = Client::new(&gateway)?;
-    let image = image::test_function()?;
+async fn why_a_replica_ended_is_told(world: World) -> Result<()> {
+    let World { gateway: _gateway, client, image } = world;
     client
         .deploy(json!({ "service": "hog", "image": image, "limits": { "memory": "32Mi" } }))
         .await?;
@@ -106,11 +108,8 @@ async fn why_a_replica_ended_is_told() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn scaling_goes_up_down_to_zero_and_back() -> Result<()> {
-    let gateway = Gateway::start(&[])?;
-    let client = Client::new(&gateway)?;
-    let image = image::test_function()?;
+async fn scaling_goes_up_down_to_zero_and_back(world: World) -> Result<()> {
+    let World { gateway, client, image } = world;
     client.deploy(json!({ "service": "many", "image": image })).await?;
     let scale = async |replicas: u32| {
         let body = json!({ "serviceName": "many", "replicas": replicas });
@@ -128,19 +127,14 @@ async fn scaling_goes_up_down_to_zero_and_back() -> Result<()> {
         let instances = status["instances"].as_array().map_or(&[][..], Vec::as_slice);
         instances.len() == 1 && instances[0]["state"] == "stopped"
     };
-    client.until("many", "stopped, with one container kept", stopped).await?;
-    let label = format!("label=dev.flint.network={}", gateway.network);
-    let running = docker(&["ps", "-q", "--filter", &label])?;
-    assert_eq!(running, "", "nothing runs at zero");
+    client.until("many", "stopped, with one replica kept", stopped).await?;
+    assert_eq!(gateway.running()?, Vec::<String>::new(), "nothing runs at zero");
     assert_eq!(client.call("many").await?.0, StatusCode::OK, "a call wakes it");
     Ok(())
 }
 
-#[tokio::test]
-async fn functions_reach_each_other_through_the_gateway() -> Result<()> {
-    let gateway = Gateway::start(&[])?;
-    let client = Client::new(&gateway)?;
-    let image = image::test_function()?;
+async fn functions_reach_each_other_through_the_gateway(world: World) -> Result<()> {
+    let World { gateway: _gateway, client, image } = world;
     for (name, version) in [("front", "f"), ("back", "b")] {
         client
             .deploy(json!({ "service": name, "image": image, "envVars": { "VERSION": version } }))
@@ -151,11 +145,8 @@ async fn functions_reach_each_other_through_the_gateway() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn namespaces_keep_functions_apart() -> Result<()> {
-    let gateway = Gateway::start(&[])?;
-    let client = Client::new(&gateway)?;
-    let image = image::test_function()?;
+async fn namespaces_keep_functions_apart(world: World) -> Result<()> {
+    let World { gateway: _gateway, client, image } = world;
     let function = |version: &str| json!({ "service": "same", "image": image, "namespace": "dev", "envVars": { "VERSION": version } });
     let (status, body) =
         client.system(Method::POST, "/system/functions", Some(function("dev"))).await?;
@@ -182,11 +173,9 @@ async fn namespaces_keep_functions_apart() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn logs_are_lines_of_json() -> Result<()> {
-    let gateway = Gateway::start(&[])?;
-    let client = Client::new(&gateway)?;
-    client.deploy(json!({ "service": "talk", "image": image::test_function()? })).await?;
+async fn logs_are_lines_of_json(world: World) -> Result<()> {
+    let World { gateway: _gateway, client, image } = world;
+    client.deploy(json!({ "service": "talk", "image": image })).await?;
     for word in ["one", "two", "three"] {
         client.call(&format!("talk/log?word={word}")).await?;
     }
@@ -207,11 +196,9 @@ async fn logs_are_lines_of_json() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn followed_logs_go_on() -> Result<()> {
-    let gateway = Gateway::start(&[])?;
-    let client = Client::new(&gateway)?;
-    client.deploy(json!({ "service": "talk", "image": image::test_function()? })).await?;
+async fn followed_logs_go_on(world: World) -> Result<()> {
+    let World { gateway, client, image } = world;
+    client.deploy(json!({ "service": "talk", "image": image })).await?;
     let mut stream = client
         .request(Method::GET, "/system/logs?name=talk&follow=true&tail=0")
         .basic_auth("admin", Some(gateway.password()?))

@@ -7,13 +7,18 @@ use serde_json::json;
 use system::client::Client;
 use system::gateway::Gateway;
 use system::load::{Load, in_flight};
-use system::{docker, image};
+use system::world::World;
+use system::{image, on_each_backend};
 
-#[tokio::test]
-async fn an_update_under_load_fails_no_call() -> Result<()> {
-    let gateway = Gateway::start(&[])?;
-    let client = Client::new(&gateway)?;
-    let image = image::test_function()?;
+on_each_backend! {
+    an_update_under_load_fails_no_call,
+    calls_in_flight_survive_an_update_and_a_scale_down,
+    a_killed_gateway_finds_everything_again,
+    a_gateway_that_is_told_to_stop_finishes_its_calls,
+}
+
+async fn an_update_under_load_fails_no_call(world: World) -> Result<()> {
+    let World { gateway, client, image } = world;
     let function = |version: u32| json!({ "service": "live", "image": image, "envVars": { "VERSION": version.to_string() } });
     client.deploy(function(0)).await?;
     let load = Load::start(&gateway, "/function/live/version");
@@ -30,11 +35,8 @@ async fn an_update_under_load_fails_no_call() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn calls_in_flight_survive_an_update_and_a_scale_down() -> Result<()> {
-    let gateway = Gateway::start(&[])?;
-    let client = Client::new(&gateway)?;
-    let image = image::test_function()?;
+async fn calls_in_flight_survive_an_update_and_a_scale_down(world: World) -> Result<()> {
+    let World { gateway, client, image } = world;
     client.deploy(json!({ "service": "slow", "image": image })).await?;
     let call = tokio::spawn({
         let client = client.clone();
@@ -75,11 +77,8 @@ async fn an_update_to_a_broken_image_keeps_the_old_one_serving() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_killed_gateway_finds_everything_again() -> Result<()> {
-    let mut gateway = Gateway::start(&[])?;
-    let client = Client::new(&gateway)?;
-    let image = image::test_function()?;
+async fn a_killed_gateway_finds_everything_again(world: World) -> Result<()> {
+    let World { mut gateway, client, image } = world;
     for name in ["one", "two"] {
         client
             .deploy(json!({ "service": name, "image": image, "envVars": { "VERSION": name } }))
@@ -88,9 +87,8 @@ async fn a_killed_gateway_finds_everything_again() -> Result<()> {
     let body = json!({ "replicas": 2 });
     client.system(reqwest::Method::POST, "/system/scale-function/two", Some(body)).await?;
     client.until("two", "two", |s| s["availableReplicas"] == 2).await?;
-    let label = format!("label=dev.flint.network={}", gateway.network);
-    let containers = || docker(&["ps", "-q", "--no-trunc", "--filter", &label]);
-    let before = containers()?;
+    let before = gateway.running()?;
+    assert_eq!(before.len(), 3);
     let load = Load::start(&gateway, "/function/one/version");
     tokio::time::timeout(Duration::from_secs(60), load.calls_at_least(50)).await??;
     gateway.kill()?;
@@ -100,15 +98,13 @@ async fn a_killed_gateway_finds_everything_again() -> Result<()> {
         client.until(name, "back", |s| s["availableReplicas"] == replicas).await?;
         assert_eq!(client.call(&format!("{name}/version")).await?.1, name);
     }
-    assert_eq!(containers()?, before, "no container was made anew");
+    assert_eq!(gateway.running()?, before, "no replica was made anew");
     Ok(())
 }
 
-#[tokio::test]
-async fn a_gateway_that_is_told_to_stop_finishes_its_calls() -> Result<()> {
-    let mut gateway = Gateway::start(&[])?;
-    let client = Client::new(&gateway)?;
-    client.deploy(json!({ "service": "slow", "image": image::test_function()? })).await?;
+async fn a_gateway_that_is_told_to_stop_finishes_its_calls(world: World) -> Result<()> {
+    let World { mut gateway, client, image } = world;
+    client.deploy(json!({ "service": "slow", "image": image })).await?;
     let call = tokio::spawn({
         let client = client.clone();
         async move { client.call("slow/sleep?ms=2000").await }
