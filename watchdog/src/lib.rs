@@ -1,7 +1,7 @@
 //! `fwatchdog` runs one function behind HTTP, inside the function's container.
 //!
 //! [`server::run`] is its life; [`app::App`] is what a request meets; [`mode`] has the ways in
-//! which requests reach the function.
+//! which requests reach the function. [`confine`] runs it all in a sandbox.
 
 pub mod access;
 pub mod answer;
@@ -10,6 +10,7 @@ pub mod appear;
 pub mod cgi;
 pub mod child;
 pub mod config;
+pub mod confine;
 pub mod health;
 pub mod limit;
 pub mod log;

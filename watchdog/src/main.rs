@@ -4,9 +4,13 @@ use std::collections::HashMap;
 use std::process::ExitCode;
 
 use watchdog::config::{self, Config};
-use watchdog::{log, server};
+use watchdog::{confine, log, server};
 
 fn main() -> ExitCode {
+    // First, because a part of it has to happen before there is any other thread.
+    if let Some(code) = confine::main(std::env::args_os().skip(1)) {
+        return code;
+    }
     let environment: HashMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
@@ -24,7 +28,7 @@ fn main() -> ExitCode {
             ExitCode::from(u8::from(!healthy))
         }
         Some(other) => {
-            eprintln!("unknown argument {other}; there are -version and -run-healthcheck");
+            eprintln!("unknown argument {other}; there are -version, -run-healthcheck and confine");
             ExitCode::from(2)
         }
     }
