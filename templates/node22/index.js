@@ -14,7 +14,7 @@ async function main() {
   server.keepAliveTimeout = 0
   server.requestTimeout = 0
   shutDownOn('SIGTERM', server)
-  server.listen(config.port, '127.0.0.1')
+  server.listen(config.listen)
 }
 
 /** After the signal the calls in flight get their answers, each connection closes with its last one, and the process ends. */

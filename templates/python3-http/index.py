@@ -8,9 +8,16 @@ from function import handler
 
 
 def main():
-    port = int(os.environ.get("http_port", "5000"))
     threads = int(os.environ.get("http_threads", "32"))
-    serve(create_app(handler.handle), port, threads)
+    serve(create_app(handler.handle), place(os.environ), threads)
+
+
+def place(environ):
+    """Where to listen: on the socket that upstream_url names, else on a port."""
+    url = environ.get("upstream_url", "")
+    if url.startswith("unix:"):
+        return {"unix_socket": url.removeprefix("unix:")}
+    return {"host": "127.0.0.1", "port": int(environ.get("http_port", "5000"))}
 
 
 if __name__ == "__main__":

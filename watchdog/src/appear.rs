@@ -7,14 +7,18 @@ use std::io;
 use std::path::Path;
 
 use futures_util::StreamExt;
-use inotify::{EventStream, Inotify, WatchMask};
+use inotify::{EventStream, Inotify, WatchDescriptor, WatchMask};
 
 /// Room for a few events with names of any length.
 const EVENTS_BYTES: usize = 4096;
 
 /// The appearance of one file.
+///
+/// Dropping it can take the kernel 10 ms, in which nothing else runs here: who is in a hurry
+/// calls [`Appearance::stop`] and keeps it.
 pub struct Appearance {
     events: EventStream<Vec<u8>>,
+    watch: WatchDescriptor,
     name: OsString,
 }
 
@@ -28,9 +32,9 @@ impl Appearance {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         let inotify = Inotify::init()?;
-        inotify.watches().add(dir, WatchMask::CREATE | WatchMask::MOVED_TO)?;
+        let watch = inotify.watches().add(dir, WatchMask::CREATE | WatchMask::MOVED_TO)?;
         let events = inotify.into_event_stream(vec![0; EVENTS_BYTES])?;
-        Ok(Self { events, name: name.to_owned() })
+        Ok(Self { events, watch, name: name.to_owned() })
     }
 
     /// Returns when the file appears; never when watching fails.
@@ -41,6 +45,12 @@ impl Appearance {
             }
         }
         pending::<()>().await;
+    }
+
+    /// Watches no longer.
+    pub fn stop(&mut self) {
+        // Without it, events would only pile up, and the kernel bounds that.
+        let _ = self.events.watches().remove(self.watch.clone());
     }
 }
 
@@ -69,6 +79,11 @@ mod tests {
                 std::fs::rename(dir.path().join("new"), &path).expect("writable");
                 appearance.wait().await;
             }
+            appearance.stop();
+            std::fs::write(&path, "").expect("writable");
+            std::fs::remove_file(&path).expect("there");
+            std::fs::write(&path, "").expect("writable");
+            assert!(appearance.wait().now_or_never().is_none());
         });
     }
 

@@ -74,31 +74,46 @@ impl Upstream {
         format!("{}{asked}", self.base).parse().ok()
     }
 
-    /// Returns as soon as something accepts connections there.
-    pub async fn accepting(&self) -> Target {
+    /// Returns as soon as something accepts connections there. What comes with it is of no more
+    /// use, but takes long to drop: keep it.
+    pub async fn accepting(&self) -> (Target, Option<Appearance>) {
         let mut appearance = match &self.place {
             Place::Unix(path) => Appearance::of(path).ok(),
             Place::Tcp { .. } => None,
         };
-        let mut appears = async || match &mut appearance {
-            Some(appearance) => appearance.wait().await,
-            None => pending().await,
-        };
         let mut since = Instant::now();
-        loop {
-            for target in self.targets().await.unwrap_or_default() {
-                if let Ok(Ok(())) = timeout(TRY, target.probe()).await {
-                    return target;
-                }
+        let target = loop {
+            if let Some(target) = self.probe().await {
+                break target;
             }
             let pause = (since.elapsed() / PAUSE_PART).clamp(PAUSES.0, PAUSES.1);
+            let appears = async {
+                match &mut appearance {
+                    Some(appearance) => appearance.wait().await,
+                    None => pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 // It is there, and is about to accept connections.
-                () = appears() => since = Instant::now(),
+                () = appears => since = Instant::now(),
                 () = sleep(pause) => (),
             }
+        };
+        if let Some(appearance) = &mut appearance {
+            appearance.stop();
         }
+        (target, appearance)
+    }
+
+    /// Where something accepts connections now.
+    async fn probe(&self) -> Option<Target> {
+        for target in self.targets().await.unwrap_or_default() {
+            if let Ok(Ok(())) = timeout(TRY, target.probe()).await {
+                return Some(target);
+            }
+        }
+        None
     }
 
     /// Where it may be. `localhost` is known without a resolver, which an empty image lacks.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	function "handler/function"
@@ -15,11 +16,7 @@ import (
 
 func main() {
 	log.SetFlags(0)
-	port := os.Getenv("http_port")
-	if port == "" {
-		port = "8082"
-	}
-	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
+	listener, err := listen()
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -28,6 +25,19 @@ func main() {
 	if err := serve(server, listener); err != nil {
 		log.Fatal(err)
 	}
+}
+
+// listen opens the socket that upstream_url names, else a port.
+func listen() (net.Listener, error) {
+	const unix = "unix:"
+	if url := os.Getenv("upstream_url"); strings.HasPrefix(url, unix) {
+		return net.Listen("unix", strings.TrimPrefix(url, unix))
+	}
+	port := os.Getenv("http_port")
+	if port == "" {
+		port = "8082"
+	}
+	return net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
 }
 
 // serve returns when the calls that were in flight at SIGTERM have their answers.

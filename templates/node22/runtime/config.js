@@ -5,11 +5,17 @@ const units = { b: 1, kb: 1024, mb: 1024 ** 2, gb: 1024 ** 3 }
 /** The settings of a function, from its environment. Throws on a value that cannot be understood. */
 function readConfig(env) {
   return {
-    port: readPort(env.http_port || '3000'),
+    listen: readListen(env),
     rawBody: env.RAW_BODY === 'true' || env.RAW_BODY === '1',
     maxRawBytes: readSize('MAX_RAW_SIZE', env.MAX_RAW_SIZE || '10mb'),
     maxJsonBytes: readSize('MAX_JSON_SIZE', env.MAX_JSON_SIZE || '100kb'),
   }
+}
+
+/** Where to listen: on the socket that `upstream_url` names, else on a port. */
+function readListen(env) {
+  const url = env.upstream_url || ''
+  return url.startsWith('unix:') ? { path: url.slice('unix:'.length) } : { port: readPort(env.http_port || '3000'), host: '127.0.0.1' }
 }
 
 function readPort(text) {

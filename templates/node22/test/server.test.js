@@ -130,6 +130,15 @@ test('a callback, an ES module, and a handler that does not load', async (t) => 
   assert.match(badSize.log, /MAX_RAW_SIZE: "lots"/)
 })
 
+test('a socket is as good as a port', async (t) => {
+  const server = await start(t, echo, { upstream_url: 'unix:', http_port: '1' })
+  assert.ok(server.place.socketPath)
+  assert.equal((await echoed(server, { path: '/a' }, 'hello')).body, 'hello')
+  const exited = server.exit
+  server.child.kill('SIGTERM')
+  assert.deepEqual(await exited, { code: 0, signal: null })
+})
+
 test('SIGTERM lets the call in flight end, then exits 0', async (t) => {
   const server = await start(
     t,

@@ -9,7 +9,7 @@ const path = require('node:path')
 
 const template = path.join(__dirname, '..')
 
-/** Starts the template's server around a handler, in a process and a folder of its own. */
+/** Starts the template's server around a handler, in a process and a folder of its own; on a port, unless `env` names a socket. */
 async function start(t, source, env = {}, file = 'handler.js') {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'node22-'))
   t.after(() => fs.rmSync(folder, { recursive: true, force: true }))
@@ -17,14 +17,15 @@ async function start(t, source, env = {}, file = 'handler.js') {
   fs.cpSync(path.join(template, 'runtime'), path.join(folder, 'runtime'), { recursive: true })
   fs.mkdirSync(path.join(folder, 'function'))
   fs.writeFileSync(path.join(folder, 'function', file), source)
-  const port = await freePort()
-  const child = spawn(process.execPath, ['index.js'], { cwd: folder, env: { ...process.env, http_port: port, ...env } })
+  const place = env.upstream_url ? { socketPath: path.join(folder, 'up.sock') } : { port: await freePort(), host: '127.0.0.1' }
+  const told = place.port ? { http_port: place.port } : { upstream_url: `unix:${place.socketPath}` }
+  const child = spawn(process.execPath, ['index.js'], { cwd: folder, env: { ...process.env, ...env, ...told } })
   t.after(() => child.kill('SIGKILL'))
-  const server = { port, child, log: '', call: (options, body) => call(port, options, body) }
+  const server = { place, child, log: '', call: (options, body) => call(place, options, body) }
   server.exit = new Promise((resolve) => child.once('close', (code, signal) => resolve({ code, signal })))
   for (const out of [child.stdout, child.stderr]) out.on('data', (data) => (server.log += data))
   server.logged = (pattern) => logged(server, pattern)
-  await listening(port, child)
+  await listening(place, child)
   return server
 }
 
@@ -47,21 +48,21 @@ async function freePort() {
 }
 
 /** Waits until the server accepts connections, or its process has ended. */
-async function listening(port, child) {
-  while (child.exitCode === null && !(await accepts(port))) await new Promise((resolve) => setTimeout(resolve, 10))
+async function listening(place, child) {
+  while (child.exitCode === null && !(await accepts(place))) await new Promise((resolve) => setTimeout(resolve, 10))
 }
 
-function accepts(port) {
+function accepts({ socketPath, ...place }) {
   return new Promise((resolve) => {
-    const socket = net.connect(port, '127.0.0.1', () => socket.destroy())
+    const socket = net.connect({ path: socketPath, ...place }, () => socket.destroy())
     socket.once('connect', () => resolve(true))
     socket.once('error', () => resolve(false))
   })
 }
 
-function call(port, options = {}, body = undefined) {
+function call(place, options = {}, body = undefined) {
   return new Promise((resolve, reject) => {
-    const req = http.request({ port, host: '127.0.0.1', path: '/', method: body === undefined ? 'GET' : 'POST', ...options })
+    const req = http.request({ ...place, path: '/', method: body === undefined ? 'GET' : 'POST', ...options })
     req.once('error', reject)
     req.once('response', (res) => {
       const chunks = []

@@ -21,10 +21,10 @@ OPTIONS = {
 }
 
 
-def serve(app, port, threads):
+def serve(app, place, threads):
     # More calls than threads is how a busy function looks, not something to warn of.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-    server = create_server(app, host="127.0.0.1", port=port, threads=threads, **OPTIONS)
+    server = create_server(app, threads=threads, **place, **OPTIONS)
     stopping = stop_signal(server)
     while not (stopping and is_idle(server)):
         wasyncore.loop(timeout=1, use_poll=True, map=server._map, count=1)

@@ -17,7 +17,7 @@ TEMPLATE = Path(__file__).parent.parent
 
 
 class Server:
-    def __init__(self, test, source):
+    def __init__(self, test, source, on_socket=False):
         self.test = test
         self.folder = Path(tempfile.mkdtemp())
         test.addCleanup(shutil.rmtree, self.folder)
@@ -25,12 +25,14 @@ class Server:
         shutil.copytree(TEMPLATE / "flint_runtime", self.folder / "flint_runtime")
         (self.folder / "function").mkdir()
         (self.folder / "function" / "handler.py").write_text(source)
+        self.socket = str(self.folder / "up.sock") if on_socket else None
         self.port = free_port()
         self.log = open(self.folder / "log", "wb")
-        env = {**os.environ, "http_port": str(self.port), "PYTHONUNBUFFERED": "1"}
+        told = {"upstream_url": f"unix:{self.socket}"} if on_socket else {"http_port": str(self.port)}
+        env = {**os.environ, **told, "PYTHONUNBUFFERED": "1"}
         self.process = subprocess.Popen([sys.executable, "index.py"], cwd=self.folder, env=env, stdout=self.log, stderr=self.log)
         test.addCleanup(self.stop)
-        while self.process.poll() is None and not accepts(self.port):
+        while self.process.poll() is None and not self.accepts():
             time.sleep(0.01)
 
     def stop(self):
@@ -40,9 +42,28 @@ class Server:
 
     def send(self, method="GET", path="/", body=None, headers={}, **options):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        if self.socket:
+            connection.sock = self.connect()
         self.test.addCleanup(connection.close)
         connection.request(method, path, body, headers, **options)
         return connection
+
+    def connect(self):
+        family, address = (socket.AF_UNIX, self.socket) if self.socket else (socket.AF_INET, ("127.0.0.1", self.port))
+        client = socket.socket(family)
+        try:
+            client.connect(address)
+        except OSError:
+            client.close()
+            raise
+        return client
+
+    def accepts(self):
+        try:
+            self.connect().close()
+        except OSError:
+            return False
+        return True
 
     def call(self, *args, **kwargs):
         connection = self.send(*args, **kwargs)
@@ -65,11 +86,6 @@ def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
-
-
-def accepts(port):
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 ECHO = """
@@ -190,6 +206,16 @@ class ServerTest(unittest.TestCase):
         server = Server(self, "def handle(:")
         self.assertEqual(server.process.wait(), 1)
         server.logged("SyntaxError")
+
+    def test_a_socket_is_as_good_as_a_port(self):
+        server = Server(self, ECHO, on_socket=True)
+        response = server.call("POST", "/a?x=1", b"hi", {"X-Thing": "v"})
+        event = json.loads(response.content)
+        self.assertEqual((event["body"], event["path"], event["query"], event["x"]), ("hi", "/a", {"x": ["1"]}, "v"))
+        with self.assertRaises(OSError):
+            socket.create_connection(("127.0.0.1", server.port))
+        server.process.send_signal(signal.SIGTERM)
+        self.assertEqual(server.process.wait(), 0)
 
     def test_sigterm_lets_the_call_in_flight_end(self):
         server = Server(self, SLOW)

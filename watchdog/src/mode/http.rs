@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::time_limit;
 use crate::answer;
+use crate::appear::Appearance;
 use crate::config::Config;
 use crate::health::Health;
 use crate::log;
@@ -29,6 +30,8 @@ const MAX_COLLECTED: u64 = 64 << 20;
 pub struct Proxy {
     upstream: Upstream,
     target: OnceCell<Target>,
+    /// Kept only because letting go of it would hold up the first call.
+    watch: OnceCell<Appearance>,
     pool: Pool,
     limit: Option<Duration>,
     collect: bool,
@@ -41,6 +44,7 @@ impl Proxy {
         Self {
             upstream,
             target: OnceCell::new(),
+            watch: OnceCell::new(),
             pool: Pool::new(options),
             limit: config.exec_timeout,
             collect: config.buffer_http,
@@ -49,9 +53,10 @@ impl Proxy {
 
     /// Returns when the function accepts connections.
     pub async fn accepting(&self) {
-        let target = self.upstream.accepting().await;
+        let (target, watch) = self.upstream.accepting().await;
         // It is called once.
         let _ = self.target.set(target);
+        let _ = watch.map(|watch| self.watch.set(watch));
     }
 
     /// Passes a call on to the function.
