@@ -38,6 +38,14 @@ pub(crate) struct Parts<'a> {
 /// the handler lacks come from it. That of a built-in template does not: what was removed from a
 /// handler is gone.
 pub(crate) fn assemble(parts: Parts<'_>) -> Result<Tree> {
+    let mut context = sources(parts)?;
+    let Some(text) = context.file(DOCKERFILE)? else { return Err(no_dockerfile(parts)) };
+    add_watchdog(&mut context, &String::from_utf8_lossy(&text), parts.watchdog)?;
+    Ok(context)
+}
+
+/// The build context without what only Docker needs.
+pub(crate) fn sources(parts: Parts<'_>) -> Result<Tree> {
     let mut context = Tree::default();
     let mut at = Path::new("");
     if let Some(template) = parts.template {
@@ -54,8 +62,6 @@ pub(crate) fn assemble(parts: Parts<'_>) -> Result<Tree> {
     if parts.template.is_some() {
         context.ignore_own(Path::new(TEMPLATES))?;
     }
-    let Some(text) = context.file(DOCKERFILE)? else { return Err(no_dockerfile(parts)) };
-    add_watchdog(&mut context, &String::from_utf8_lossy(&text), parts.watchdog)?;
     Ok(context)
 }
 

@@ -5,6 +5,7 @@ mod context;
 mod dockerfile;
 mod engine;
 mod flags;
+pub mod local;
 mod progress;
 mod push;
 mod registry;

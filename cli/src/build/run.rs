@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 
@@ -35,7 +35,7 @@ pub struct Job<'a> {
 /// A function that is ready to be built.
 struct Prepared<'a> {
     function: &'a Function,
-    template: Option<Rc<Template>>,
+    template: Option<Arc<Template>>,
     arguments: BTreeMap<String, String>,
     needs: Needs,
 }
@@ -93,11 +93,11 @@ async fn prepare<'a>(
 }
 
 /// The template; `None` when the handler has a Dockerfile of its own.
-async fn find_template(
+pub(super) async fn find_template(
     function: &Function,
     job: &Job<'_>,
     context: &Context,
-) -> Result<Option<Rc<Template>>> {
+) -> Result<Option<Arc<Template>>> {
     if function.lang.is_empty() {
         let hint = "set `lang:` to a template, or `skip_build: true` when the image is there";
         return Err(hinted(format!("functions.{}.lang is missing", function.name), hint));
@@ -115,7 +115,7 @@ async fn find_template(
         store: context.env.building.template_store.as_deref(),
         pull: !job.flags.disable_stack_pull,
     };
-    Ok(Some(Rc::new(template::obtain(&function.lang, from).await?)))
+    Ok(Some(Arc::new(template::obtain(&function.lang, from).await?)))
 }
 
 impl<'a> Workshop<'a> {

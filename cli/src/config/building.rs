@@ -17,6 +17,10 @@ pub struct Building {
     pub state_dir: Option<PathBuf>,
     /// `XDG_STATE_HOME`: where users' programs keep their state.
     pub xdg_state_home: Option<PathBuf>,
+    /// `XDG_CACHE_HOME`: where users' programs keep what can be made again.
+    pub xdg_cache_home: Option<PathBuf>,
+    /// `FAAS_PROVIDER`: where functions run when a gateway has to be started.
+    pub provider: Option<String>,
     /// `PATH`.
     pub path: Option<String>,
     /// `http_proxy`, `https_proxy`, `no_proxy`, in either case: given to builds as they are.
@@ -51,6 +55,8 @@ impl Building {
             watchdog: path("FAAS_WATCHDOG"),
             state_dir: path("FAAS_STATE_DIR"),
             xdg_state_home: path("XDG_STATE_HOME"),
+            xdg_cache_home: path("XDG_CACHE_HOME"),
+            provider: text("FAAS_PROVIDER"),
             path: text("PATH"),
             proxies: ["http_proxy", "https_proxy", "no_proxy"]
                 .into_iter()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::ArgAction;
-use provider::{Function, Resources};
+use provider::{Function, Resources, annotation};
 
 use crate::args::{duration, key_value};
 use crate::error::usage;
@@ -34,6 +34,12 @@ pub struct FunctionFlags {
     /// Make the root file system read-only
     #[arg(long)]
     pub readonly: bool,
+    /// What it may reach: `none` is nothing, and it is still called
+    #[arg(long, value_name = "NETWORK", value_parser = ["none"])]
+    pub network: Option<String>,
+    /// `required`: fail rather than run it with a gap in its sandbox
+    #[arg(long, value_name = "SANDBOX", value_parser = ["required"])]
+    pub sandbox: Option<String>,
     /// The most processor time, such as 500m
     #[arg(long, value_name = "CPU")]
     pub cpu_limit: Option<String>,
@@ -106,6 +112,11 @@ impl FunctionFlags {
         function.env_vars.extend(self.env.iter().cloned());
         function.labels.extend(self.labels.iter().cloned());
         function.annotations.extend(self.annotations.iter().cloned());
+        let narrowing =
+            [(annotation::NETWORK, &self.network), (annotation::SANDBOX, &self.sandbox)];
+        for (key, value) in narrowing {
+            function.annotations.extend(value.clone().map(|value| (key.to_owned(), value)));
+        }
         add(&mut function.constraints, &self.constraints);
         add(&mut function.secrets, &self.secrets);
         function.read_only_root_filesystem |= self.readonly;
@@ -152,11 +163,13 @@ mod tests {
             secrets: vec!["s".to_owned(), "t".to_owned()],
             memory_limit: Some("1Gi".to_owned()),
             readonly: true,
+            network: Some("none".to_owned()),
             ..Default::default()
         };
         flags.apply(&mut function);
         assert_eq!((&*function.env_vars["a"], &*function.env_vars["b"]), ("2", "1"));
         assert_eq!(function.secrets, ["s", "t"]);
+        assert!(function.has_network().is_ok_and(|has| !has));
         let limits = function.limits.unwrap();
         assert_eq!((limits.cpu.as_deref(), limits.memory.as_deref()), (Some("1"), Some("1Gi")));
         assert!(function.requests.is_none() && function.read_only_root_filesystem);

@@ -64,7 +64,7 @@ pub struct Function {
     pub constraints: Vec<String>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
-    /// Annotations; `timeout:` is one of them.
+    /// Annotations; `timeout:`, `network:` and `sandbox:` are among them.
     pub annotations: BTreeMap<String, String>,
     /// The most it may use.
     pub limits: Option<Resources>,
@@ -141,6 +141,8 @@ pub(super) const KEYS: &[&str] = &[
     "platforms",
     "namespace",
     "timeout",
+    "network",
+    "sandbox",
 ];
 
 /// A function as the file has it: each key may be missing, so that merge keys can fill them in.
@@ -174,6 +176,8 @@ pub(super) struct Written {
     platforms: Option<String>,
     namespace: Option<String>,
     timeout: Option<String>,
+    network: Option<String>,
+    sandbox: Option<String>,
 }
 
 impl Written {
@@ -183,8 +187,13 @@ impl Written {
             self = self.or(base.flat());
         }
         let mut annotations = self.annotations.unwrap_or_default();
-        if let Some(timeout) = self.timeout {
-            annotations.insert(annotation::TIMEOUT.to_owned(), timeout);
+        let short = [
+            (annotation::TIMEOUT, self.timeout),
+            (annotation::NETWORK, self.network),
+            (annotation::SANDBOX, self.sandbox),
+        ];
+        for (key, value) in short {
+            annotations.extend(value.map(|value| (key.to_owned(), value)));
         }
         Function {
             name,
@@ -243,6 +252,8 @@ impl Written {
             platforms: self.platforms.or(base.platforms),
             namespace: self.namespace.or(base.namespace),
             timeout: self.timeout.or(base.timeout),
+            network: self.network.or(base.network),
+            sandbox: self.sandbox.or(base.sandbox),
         }
     }
 }

@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor, value}
 pub(super) const MERGE: &str = "<<";
 
 /// A map of texts. Numbers and booleans are taken as they are written, null is empty.
-pub(super) fn texts<'de, D: Deserializer<'de>>(
+pub(crate) fn texts<'de, D: Deserializer<'de>>(
     from: D,
 ) -> Result<Option<BTreeMap<String, String>>, D::Error> {
     Ok(Option::<Texts>::deserialize(from)?.map(|texts| texts.0))

@@ -15,6 +15,7 @@ use std::fmt;
 pub use edit::{Amounts, NewFunction, append, create};
 pub use function::{Configuration, Function, ProviderPart, TemplateSource};
 pub use load::{DEFAULT_FILES, Lookup, Source, find, load, open, require};
+pub(crate) use merge::texts;
 pub use select::Selection;
 pub(crate) use substitute::substitute;
 pub use wildcard::Wildcard;

@@ -3,11 +3,11 @@
 use serde::Deserialize;
 use serde_yaml::Value;
 
-use provider::is_dns_label;
+use provider::{annotation, is_dns_label};
 
 use super::function::{KEYS, Written};
 use super::merge::Ordered;
-use super::{Configuration, ProviderPart, Stack, StackError, TemplateSource};
+use super::{Configuration, Function, ProviderPart, Stack, StackError, TemplateSource};
 
 /// The only version there is.
 const VERSION: &str = "1.0";
@@ -46,7 +46,9 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Stack, StackError> {
     let mut functions = Vec::new();
     for (name, written) in raw.functions.unwrap_or_default().0 {
         check_name(file, &name)?;
-        functions.push(written.unwrap_or_default().finish(name));
+        let function = written.unwrap_or_default().finish(name);
+        check_narrowing(file, &function)?;
+        functions.push(function);
     }
     let configuration = Configuration {
         templates: configuration.templates.unwrap_or_default(),
@@ -94,6 +96,24 @@ fn check_name(file: &str, name: &str) -> Result<(), StackError> {
     }
     let reason = "a function's name is of a-z, 0-9 and '-', at most 63, and starts and ends with a letter or digit";
     Err(StackError::new(file, format!("functions.{name}"), reason))
+}
+
+/// `network` and `sandbox` have one value each.
+fn check_narrowing(file: &str, function: &Function) -> Result<(), StackError> {
+    let keys =
+        [("network", annotation::NETWORK, "none"), ("sandbox", annotation::SANDBOX, "required")];
+    for (key, annotation, only) in keys {
+        let value = function.annotations.get(annotation).filter(|value| !value.is_empty());
+        if let Some(value) = value.filter(|value| *value != only) {
+            let key = format!("functions.{}.{key}", function.name);
+            return Err(StackError::new(
+                file,
+                key,
+                format!("{value:?} is not {only:?}, its only value"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Unknown keys of functions: most are typing errors. Also finds keys that are there twice.
@@ -156,7 +176,8 @@ mod tests {
             "envVars": {"debug": "true", "rate": "1.50", "mode": "0755", "empty": "", "nothing": "", "text": "a: b"},
             "constraints": ["node.role == worker"], "secrets": ["key"],
             "labels": {"com.openfaas.scale.min": "2", "on": "yes"},
-            "annotations": {"topic": "a", "flint.dev/timeout": "90s"},
+            "annotations": {"topic": "a", "flint.dev/timeout": "90s", "flint.dev/network": "none",
+                "flint.dev/sandbox": "required"},
             "limits": {"memory": "128Mi", "cpu": "1"}, "requests": {"cpu": "0.5"},
             "readOnlyRootFilesystem": true,
         });

@@ -6,6 +6,7 @@ use std::path::{Component, Path};
 use anyhow::Result;
 use serde::Deserialize;
 
+use super::Local;
 use crate::error::hinted;
 use crate::stack::StackError;
 
@@ -25,6 +26,8 @@ pub struct Manifest {
     pub handler_folder: Option<String>,
     /// Whether the build needs the user's SSH agent.
     pub mount_ssh: bool,
+    /// How it is built and run without Docker; `None`: only with it.
+    pub local: Option<Local>,
 }
 
 /// A named set of packages.
@@ -39,14 +42,17 @@ pub struct BuildOption {
 
 impl Manifest {
     /// Reads the file's text.
-    pub(super) fn parse(text: &str, path: &Path) -> Result<Self> {
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self> {
         let shown = path.display().to_string();
         let wrong = |error: serde_path_to_error::Error<serde_yaml::Error>| {
             StackError::new(&shown, "", error.to_string())
         };
         let reader = serde_yaml::Deserializer::from_str(text);
         let manifest: Option<Self> = serde_path_to_error::deserialize(reader).map_err(wrong)?;
-        let manifest = manifest.unwrap_or_default();
+        let mut manifest = manifest.unwrap_or_default();
+        if let Some(local) = &mut manifest.local {
+            local.check(&shown, text)?;
+        }
         let folder = Path::new(manifest.handler_folder.as_deref().unwrap_or("function"));
         let inside = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
         if folder.components().all(inside) {

@@ -5,6 +5,7 @@
 
 mod builtin;
 mod git;
+mod local;
 mod manifest;
 mod obtain;
 mod source;
@@ -20,6 +21,7 @@ use crate::tree::Tree;
 
 pub(crate) use git::git;
 pub use git::{Pulled, pull};
+pub use local::{Check, Local, Program, Step};
 pub use manifest::{BuildOption, Manifest};
 pub use obtain::{Obtain, obtain};
 pub use source::{GitSource, Pin};

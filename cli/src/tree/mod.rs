@@ -3,6 +3,7 @@
 //! Build contexts and templates are trees. Modes and times are made alike (files 0644 or 0755, one
 //! fixed time), so that the same sources make the same tree whatever the umask and the clock were.
 
+mod globs;
 mod ignore;
 mod read;
 mod write;
@@ -10,7 +11,9 @@ mod write;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
+pub use globs::Globs;
 pub use ignore::Ignore;
 
 /// Files, folders and links by their paths, which are relative and have no `.` or `..`.
@@ -40,16 +43,26 @@ pub enum Node {
 pub enum Content {
     /// What the file at this path holds when the tree is written.
     Path(PathBuf),
+    /// What the file at this path holds, which is known to be so many bytes.
+    Stored {
+        /// The file.
+        path: PathBuf,
+        /// Its size when it was stored; another one means damage.
+        size: u64,
+    },
     /// Bytes of this program.
     Static(&'static [u8]),
+    /// Bytes that were made for this tree.
+    Made(Arc<[u8]>),
 }
 
 impl Content {
     /// The bytes.
     pub fn read(&self) -> std::io::Result<Vec<u8>> {
         match self {
-            Self::Path(path) => std::fs::read(path),
+            Self::Path(path) | Self::Stored { path, .. } => std::fs::read(path),
             Self::Static(bytes) => Ok(bytes.to_vec()),
+            Self::Made(bytes) => Ok(bytes.to_vec()),
         }
     }
 }
@@ -117,6 +130,15 @@ impl Tree {
     /// Every path and what is there; a folder comes before what is in it.
     pub fn nodes(&self) -> impl Iterator<Item = (&Path, &Node)> {
         self.nodes.iter().map(|(path, node)| (path.as_path(), node))
+    }
+
+    /// What is at the paths that `wanted` takes, as a tree of its own.
+    pub fn only(&self, wanted: impl Fn(&Path) -> bool) -> Self {
+        let mut tree = Self::default();
+        for (path, node) in self.nodes().filter(|(path, _)| wanted(path)) {
+            tree.put(path, node.clone());
+        }
+        tree
     }
 
     /// Whether nothing is in it.

@@ -34,6 +34,13 @@ impl Tree {
         Ok(tree)
     }
 
+    /// Everything in a folder, wherever its links point to.
+    pub fn scan(folder: &Path) -> Result<Self> {
+        let mut tree = Self::default();
+        tree.walk(folder, Path::new(""), &|_| false)?;
+        Ok(tree)
+    }
+
     /// One file, as a node.
     pub fn read_file(path: &Path) -> Result<Node> {
         let about = fs::metadata(path).with_context(|| path.display().to_string())?;
@@ -87,7 +94,8 @@ impl Tree {
         Ok(())
     }
 
-    fn check_links(&self, root: &Path) -> Result<()> {
+    /// Refuses links that point out of the tree; `root` is what errors call it.
+    pub fn check_links(&self, root: &Path) -> Result<()> {
         for (path, node) in self.nodes() {
             let Node::Link(target) = node else { continue };
             if leaves(path, target) {

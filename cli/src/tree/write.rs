@@ -25,6 +25,11 @@ impl Tree {
         Ok(())
     }
 
+    /// Writes what is at one of its paths to a file, folder or link that is not there yet.
+    pub fn write_one(path: &Path, node: &Node) -> io::Result<()> {
+        write_node(path, node)
+    }
+
     /// Writes it as a tar archive: sorted, owned by root, the same bytes for the same tree.
     pub fn tar(&self, out: impl Write) -> Result<()> {
         let mut archive = tar::Builder::new(out);
@@ -47,7 +52,11 @@ fn write_node(path: &Path, node: &Node) -> io::Result<()> {
             let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
             match content {
                 Content::Path(from) => io::copy(&mut fs::File::open(from)?, &mut file).map(drop),
+                Content::Stored { path, size } => {
+                    io::copy(&mut open_stored(path, *size)?, &mut file).map(drop)
+                }
                 Content::Static(bytes) => file.write_all(bytes),
+                Content::Made(bytes) => file.write_all(bytes),
             }
         }
     }
@@ -85,9 +94,12 @@ fn append_file(
     content: &Content,
 ) -> io::Result<()> {
     match content {
-        Content::Static(bytes) => {
-            header.set_size(bytes.len() as u64);
-            archive.append_data(header, path, *bytes)
+        Content::Static(bytes) => append_bytes(archive, header, (path, bytes)),
+        Content::Made(bytes) => append_bytes(archive, header, (path, bytes)),
+        Content::Stored { path: from, size } => {
+            let file = open_stored(from, *size)?;
+            header.set_size(*size);
+            archive.append_data(header, path, file)
         }
         Content::Path(from) => {
             let file = fs::File::open(from)?;
@@ -98,6 +110,26 @@ fn append_file(
             archive.append_data(header, path, io::Read::take(padded, size))
         }
     }
+}
+
+fn append_bytes(
+    archive: &mut tar::Builder<impl Write>,
+    header: &mut tar::Header,
+    (path, bytes): (&Path, &[u8]),
+) -> io::Result<()> {
+    header.set_size(bytes.len() as u64);
+    archive.append_data(header, path, bytes)
+}
+
+/// A stored file; one that is not as it was stored is no data.
+fn open_stored(path: &Path, size: u64) -> io::Result<fs::File> {
+    match fs::File::open(path) {
+        Ok(file) if file.metadata()?.len() == size => return Ok(file),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let message = format!("{} is not as it was stored", path.display());
+    Err(io::Error::new(io::ErrorKind::InvalidData, message))
 }
 
 #[cfg(test)]
