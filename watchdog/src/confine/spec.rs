@@ -7,8 +7,12 @@ use provider::confine::{BUNDLE_DIR, Layout, RUN_DIR, SECRETS_DIR, Spec};
 
 use super::failure::{Doing, Failure, Result};
 
-/// Longest replica id: it becomes a control group's name and the host name.
-const MAX_ID: usize = 63;
+/// Longest replica id: it becomes a control group's name. That of a function with the longest name
+/// in a namespace with the longest name is within it.
+const MAX_ID: usize = 200;
+
+/// Longest host name that the kernel takes, in bytes.
+const MAX_HOST_NAME: usize = 64;
 
 /// What is already something else in the sandbox.
 const TAKEN: [&str; 8] =
@@ -74,6 +78,12 @@ fn check_readable(path: &Path) -> Result<()> {
     fs::metadata(path).map(drop).doing(format_args!("readable {shown} (install it again)"))
 }
 
+/// The host name in the sandbox: as much of the id as the kernel takes.
+pub(super) fn host_name(spec: &Spec) -> &str {
+    // An id is ASCII, so any place is good to cut it.
+    &spec.replica[..spec.replica.len().min(MAX_HOST_NAME)]
+}
+
 /// The folders and files to be made readable, without those that are in another one.
 pub(super) fn readable(spec: &Spec) -> Vec<PathBuf> {
     let mut paths = spec.readable.clone();
@@ -99,6 +109,12 @@ mod tests {
         for bad in ["", ".", "..", "a/b", "../a", "a b", "ü", &"i".repeat(MAX_ID + 1)] {
             check_id(bad).expect_err(bad);
         }
+    }
+
+    #[test]
+    fn a_long_id_makes_a_short_host_name() {
+        let of = |replica: String| host_name(&Spec { replica, ..Spec::default() }).len();
+        assert_eq!((of("i".repeat(MAX_ID)), of("echo.1".to_owned())), (MAX_HOST_NAME, 6));
     }
 
     #[test]

@@ -80,7 +80,7 @@ fn leave(layout: &Layout, spec: &Spec) -> Result<()> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .doing("the new namespaces allow no mounts")?;
     root::lay(layout)?;
-    rustix::system::sethostname(spec.replica.as_bytes()).doing("host name")?;
+    rustix::system::sethostname(spec::host_name(spec).as_bytes()).doing("host name")?;
     if spec.network == Network::None {
         loopback::bring_up().doing("the loopback of the new network namespace")?;
     }
