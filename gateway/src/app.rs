@@ -11,6 +11,7 @@ use axum::routing::get;
 use http::Request;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use hyper::body::Incoming;
+use provider::bundle::Store;
 use provider::docker::{Docker, DockerConfig};
 use provider::{Calls, Provider};
 use relay::{Body, Listener, Peer, ServeOptions, Shutdown};
@@ -18,15 +19,18 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tower_service::Service;
 
+use crate::api::bundles::Bundles;
 use crate::api::{self, Api};
 use crate::auth::{Credentials, CredentialsError};
 use crate::call::{Caller, PREFIX, Shared};
 use crate::config::{Config, ConfigError, ProviderKind};
 use crate::directory::Directory;
 use crate::error::Error;
+use crate::holder::{self, Holder};
 use crate::metrics::Metrics;
 use crate::scaler::Scaler;
 use crate::state::{StateDir, StateError};
+use crate::sweep::sweep;
 
 /// Longest wait at the start for the provider to tell what runs.
 const SYNC: Duration = Duration::from_secs(30);
@@ -49,10 +53,12 @@ pub enum StartError {
     #[error(transparent)]
     Provider(#[from] provider::Error),
     /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}{}", in_use_by(.holder.as_ref()))]
     Listen {
         /// The address.
         address: SocketAddr,
+        /// Who listens there, when that can be known.
+        holder: Option<Holder>,
         /// Why.
         source: std::io::Error,
     },
@@ -72,7 +78,7 @@ impl StartError {
                 "start the engine, let this user use it (group docker), or name it with --docker-host",
             ),
             Self::Listen { source, .. } if source.kind() == ErrorKind::AddrInUse => Some(
-                "another program listens there; choose other ports with --port and --metrics-port",
+                "stop the program that listens there, or choose other ports with --port and --metrics-port",
             ),
             Self::Listen { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
                 Some("ports below 1024 need root; choose another with --port")
@@ -83,6 +89,10 @@ impl StartError {
             _ => None,
         }
     }
+}
+
+fn in_use_by(holder: Option<&Holder>) -> String {
+    holder.map_or_else(String::new, |holder| format!("; {holder} listens there"))
 }
 
 /// What a thread that relays calls is made from.
@@ -100,8 +110,12 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     config.validate()?;
     let state = StateDir::open(&config.state_dir()?)?;
     let credentials = credentials(&config, &state)?;
+    // Before anything is started that would have to be stopped again.
+    for address in [config.listen(), config.listen_metrics()] {
+        must_be_free(address)?;
+    }
     let (metrics, calls) = (Metrics::new()?, Calls::default());
-    let (provider, bridge) = provider(&config, &state, &calls).await?;
+    let Backend { provider, bridge, bundles } = backend(&config, &state, &calls).await?;
     let directory = Arc::new(Directory::new(calls, metrics.clone(), config.upstream_timeout));
     tokio::spawn({
         let (directory, events) = (directory.clone(), provider.watch());
@@ -114,15 +128,19 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         provider,
         directory: directory.clone(),
         scaler: scaler.clone(),
+        bundles: bundles.clone().map(Bundles::new),
         writes: Default::default(),
     };
     let router = api::router(Arc::new(api), credentials);
     let shared = Shared {
-        directory,
+        directory: directory.clone(),
         scaler,
         scale_from_zero: config.scale_from_zero,
         access_log: config.access_log,
     };
+    if let Some(store) = bundles {
+        sweep_when_synced(store, directory.clone());
+    }
     serve_metrics(config.listen_metrics(), metrics).await?;
     let mut stop = StopSignals::new()?;
     let (trigger, shutdown) = relay::shutdown();
@@ -161,12 +179,16 @@ fn credentials(config: &Config, state: &StateDir) -> Result<Option<Credentials>,
     })
 }
 
-/// The provider, and the address at which its functions see this machine.
-async fn provider(
-    config: &Config,
-    state: &StateDir,
-    calls: &Calls,
-) -> Result<(Arc<dyn Provider>, Option<IpAddr>), StartError> {
+/// Where functions run, and what belongs to it.
+struct Backend {
+    provider: Arc<dyn Provider>,
+    /// The address at which its functions see this machine, when the usual one does not do.
+    bridge: Option<IpAddr>,
+    /// What it runs, when that is bundles.
+    bundles: Option<Arc<Store>>,
+}
+
+async fn backend(config: &Config, state: &StateDir, calls: &Calls) -> Result<Backend, StartError> {
     match config.provider {
         ProviderKind::Docker | ProviderKind::Auto => {
             let usual = DockerConfig::new(state.path().to_owned(), calls.clone());
@@ -179,7 +201,10 @@ async fn provider(
             })
             .await?;
             let bridge = docker.gateway_ip().await?;
-            Ok((docker, Some(bridge.into())))
+            Ok(Backend { provider: docker, bridge: Some(bridge.into()), bundles: None })
+        }
+        ProviderKind::Process => {
+            Err(ConfigError::new("FAAS_PROVIDER", "process", "is not part of this gateway").into())
         }
     }
 }
@@ -188,6 +213,14 @@ async fn wait_for_sync(directory: &Directory) {
     if tokio::time::timeout(SYNC, directory.synced()).await.is_err() {
         tracing::warn!("the provider has not told what runs; calls are answered 503 until it does");
     }
+}
+
+/// Before the provider has told what runs, bundles that are used look as if they were not.
+fn sweep_when_synced(store: Arc<Store>, directory: Arc<Directory>) {
+    tokio::spawn(async move {
+        directory.synced().await;
+        sweep(store).await;
+    });
 }
 
 fn serve_options(config: &Config) -> ServeOptions {
@@ -203,8 +236,9 @@ fn serve_options(config: &Config) -> ServeOptions {
 fn bind(config: &Config, bridge: Option<IpAddr>) -> Result<Vec<std::net::TcpListener>, StartError> {
     let address = config.listen();
     let threads = config.threads.map_or_else(relay::threads::per_core, usize::from);
-    let mut listeners = Listener::bind_tcp(address, threads)
-        .map_err(|source| StartError::Listen { address, source })?;
+    must_be_free(address)?;
+    let mut listeners =
+        Listener::bind_tcp(address, threads).map_err(|source| cannot_listen(address, source))?;
     let covered = |ip: IpAddr| {
         config.port == FUNCTIONS_PORT && (address.ip().is_unspecified() || address.ip() == ip)
     };
@@ -218,6 +252,18 @@ fn bind(config: &Config, bridge: Option<IpAddr>) -> Result<Vec<std::net::TcpList
         }
     }
     Ok(listeners)
+}
+
+/// Whether nobody listens there. The sockets of all threads share the port, and would share it
+/// with another gateway's of this user, too: only one that does not share can tell.
+fn must_be_free(address: SocketAddr) -> Result<(), StartError> {
+    let alone = std::net::TcpListener::bind(address);
+    alone.map(drop).map_err(|source| cannot_listen(address, source))
+}
+
+fn cannot_listen(address: SocketAddr, source: std::io::Error) -> StartError {
+    let in_use = source.kind() == ErrorKind::AddrInUse;
+    StartError::Listen { address, holder: in_use.then(|| holder::of(address)).flatten(), source }
 }
 
 /// The work of one data thread: calls here, everything else on the API's runtime.
@@ -262,7 +308,7 @@ async fn system(
 }
 
 async fn serve_metrics(address: SocketAddr, metrics: Metrics) -> Result<(), StartError> {
-    let listen = |source| StartError::Listen { address, source };
+    let listen = |source| cannot_listen(address, source);
     let listener = tokio::net::TcpListener::bind(address).await.map_err(listen)?;
     let address = listener.local_addr()?;
     let router = Router::new()

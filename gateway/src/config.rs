@@ -1,10 +1,18 @@
 //! What the gateway is told: flags, each also a variable (contract 1.2).
 
+use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use provider::bundle::Limits;
+use rustix::fs::Access;
+
+/// The file name of the watchdog.
+const WATCHDOG: &str = "fwatchdog";
+/// How much larger than its archive's limit a bundle may be.
+const UNPACKED_FACTOR: u64 = 4;
 
 /// Routes calls to functions, and manages them.
 ///
@@ -12,7 +20,8 @@ use clap::{Parser, ValueEnum};
 #[derive(Clone, Debug, Parser)]
 #[command(name = "faas-gateway", version)]
 pub struct Config {
-    /// Where functions run
+    /// Where functions run: in containers of a Docker engine, or as processes of this machine;
+    /// auto is Docker when its engine answers, else processes
     #[arg(long, env = "FAAS_PROVIDER", value_name = "FAAS_PROVIDER", default_value = "docker")]
     pub provider: ProviderKind,
 
@@ -73,6 +82,16 @@ pub struct Config {
     )]
     pub docker_network: String,
 
+    /// The fwatchdog to run functions with [default: the one next to this program, else the one on
+    /// the PATH]
+    #[arg(long, env = "FAAS_WATCHDOG", value_name = "FAAS_WATCHDOG")]
+    pub watchdog: Option<PathBuf>,
+
+    /// Largest archive of a bundle; unpacked it may be four times as large
+    #[arg(long, env = "FAAS_MAX_BUNDLE_SIZE", value_name = "FAAS_MAX_BUNDLE_SIZE",
+          default_value = "512Mi", value_parser = bytes)]
+    pub max_bundle_size: u64,
+
     /// Address of the Docker engine
     #[arg(
         long,
@@ -101,7 +120,9 @@ pub struct Config {
 pub enum ProviderKind {
     /// Containers of a Docker engine.
     Docker,
-    /// Whatever is there; today that is Docker.
+    /// Processes of this machine.
+    Process,
+    /// Docker when its engine answers, else processes.
     Auto,
 }
 
@@ -114,11 +135,22 @@ pub struct ConfigError {
     reason: String,
 }
 
+impl ConfigError {
+    /// Of this variable, and what is wrong with its value.
+    pub(crate) fn new(variable: &'static str, value: &str, reason: &str) -> Self {
+        Self { variable, value: value.to_owned(), reason: reason.to_owned() }
+    }
+}
+
 impl Config {
-    /// Where calls and the API are served.
+    /// Where calls and the API are served. [`ProviderKind::Auto`] must have been replaced by what
+    /// was found.
     pub fn listen(&self) -> SocketAddr {
-        let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        SocketAddr::new(self.host.unwrap_or(everywhere), self.port)
+        let usual = match self.provider {
+            ProviderKind::Docker => Ipv4Addr::UNSPECIFIED,
+            ProviderKind::Process | ProviderKind::Auto => Ipv4Addr::LOCALHOST,
+        };
+        SocketAddr::new(self.host.unwrap_or(usual.into()), self.port)
     }
 
     /// Where metrics are served.
@@ -145,6 +177,21 @@ impl Config {
     pub fn docker_config(&self) -> Option<PathBuf> {
         let usual = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker"));
         self.docker_config.clone().or_else(usual)
+    }
+
+    /// The most that a bundle may be.
+    pub fn bundle_limits(&self) -> Limits {
+        let archive_bytes = self.max_bundle_size;
+        let unpacked_bytes = archive_bytes.saturating_mul(UNPACKED_FACTOR);
+        Limits { archive_bytes, unpacked_bytes, ..Limits::default() }
+    }
+
+    /// The watchdog to run functions with.
+    pub fn watchdog(&self) -> Result<PathBuf, ConfigError> {
+        let own = std::env::current_exe().ok();
+        let beside = own.as_deref().and_then(Path::parent).map(Path::to_owned);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        find_watchdog(self.watchdog.as_deref(), beside, &path)
     }
 
     /// Checks what one flag alone cannot know.
@@ -176,6 +223,41 @@ fn bad_state_dir(value: &dyn std::fmt::Display, reason: &dyn std::fmt::Display) 
     ConfigError { variable: "FAAS_STATE_DIR", value: value.to_string(), reason: reason.to_string() }
 }
 
+/// The watchdog: as given, else in the folder `beside`, else on the `PATH`.
+fn find_watchdog(
+    given: Option<&Path>,
+    beside: Option<PathBuf>,
+    path: &OsStr,
+) -> Result<PathBuf, ConfigError> {
+    let bad = |value: &Path, reason: String| ConfigError {
+        variable: "FAAS_WATCHDOG",
+        value: value.display().to_string(),
+        reason,
+    };
+    if let Some(given) = given {
+        let reason = "is no program that this user may run".to_owned();
+        let absolute = std::path::absolute(given).map_err(|e| bad(given, e.to_string()))?;
+        return if is_program(&absolute) { Ok(absolute) } else { Err(bad(given, reason)) };
+    }
+    let nearby = beside.as_ref().map_or("this program".to_owned(), |dir| dir.display().to_string());
+    let folders = beside.into_iter().chain(std::env::split_paths(path).filter(|p| p.is_absolute()));
+    folders.map(|dir| dir.join(WATCHDOG)).find(|program| is_program(program)).ok_or_else(|| {
+        let reason = format!(
+            "is not set, and there is no {WATCHDOG} in {nearby} nor on the PATH; put it there, or \
+             name it with --watchdog"
+        );
+        bad(Path::new(""), reason)
+    })
+}
+
+fn is_program(path: &Path) -> bool {
+    path.is_file() && rustix::fs::access(path, Access::EXEC_OK).is_ok()
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    provider::parse_bytes(text).ok_or_else(|| "is no amount of bytes such as 512Mi".to_owned())
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     provider::parse_duration(text)
         .ok_or_else(|| "is neither seconds nor a duration such as 1m30s".to_owned())
@@ -183,6 +265,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn parse(args: &[&str]) -> Result<Config, clap::Error> {
@@ -194,6 +279,51 @@ mod tests {
         let config = parse(&[]).unwrap();
         assert_eq!(config.listen().to_string(), "0.0.0.0:8080");
         assert!(config.basic_auth);
+    }
+
+    #[test]
+    fn processes_reach_it_over_loopback_and_nobody_else_does() {
+        let config = parse(&["--provider", "process"]).unwrap();
+        assert_eq!(config.listen().to_string(), "127.0.0.1:8080");
+        let config = parse(&["--provider", "process", "--host", "0.0.0.0"]).unwrap();
+        assert_eq!(config.listen_metrics().to_string(), "0.0.0.0:8082");
+    }
+
+    #[test]
+    fn bundles_have_limits() {
+        assert_eq!(parse(&[]).unwrap().bundle_limits(), Limits::default());
+        let limits = parse(&["--max-bundle-size", "1Gi"]).unwrap().bundle_limits();
+        assert_eq!((limits.archive_bytes, limits.unpacked_bytes), (1 << 30, 4 << 30));
+        for bad in ["0", "much", "-1"] {
+            let error = parse(&[&format!("--max-bundle-size={bad}")]).unwrap_err().to_string();
+            assert!(error.contains("<FAAS_MAX_BUNDLE_SIZE>"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_watchdog_is_found_or_it_is_said_where_it_was_looked_for() {
+        let [beside, on_path] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let find = |given: Option<&Path>| {
+            find_watchdog(given, Some(beside.path().to_owned()), on_path.path().as_os_str())
+        };
+        let error = find(None).unwrap_err().to_string();
+        let folder = beside.path().display().to_string();
+        assert!(error.starts_with("FAAS_WATCHDOG=") && error.contains(&folder), "{error}");
+        assert!(error.contains("--watchdog"), "{error}");
+        for dir in [&on_path, &beside] {
+            let program = dir.path().join(WATCHDOG);
+            std::fs::write(&program, "").unwrap();
+            assert_ne!(find(None).ok().as_ref(), Some(&program), "it cannot be run");
+            let error = find(Some(&program)).unwrap_err().to_string();
+            assert!(error.contains("no program"), "{error}");
+            std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+            assert_eq!(find(None).unwrap(), program);
+        }
+        assert_eq!(
+            find(Some(&on_path.path().join(WATCHDOG))).unwrap().parent(),
+            Some(on_path.path())
+        );
+        assert!(find(Some(on_path.path())).is_err(), "a folder is no program");
     }
 
     #[test]

@@ -33,6 +33,24 @@ pub enum Error {
         /// The limit.
         limit_bytes: usize,
     },
+    /// The archive is larger than the gateway takes.
+    #[error(
+        "the bundle is over the limit of {limit_bytes} bytes; leave files out of it, or start the \
+         gateway with a higher --max-bundle-size"
+    )]
+    BundleTooLarge {
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// The backend runs images, not bundles.
+    #[error(
+        "this gateway runs images (provider {provider}): build one and deploy its name, or use a \
+         gateway that was started with --provider process"
+    )]
+    NoBundles {
+        /// The backend.
+        provider: &'static str,
+    },
     /// The body did not arrive.
     #[error("the body could not be read: {0}")]
     BodyBroken(String),
@@ -105,6 +123,8 @@ impl Error {
             Self::NoRoute => (S::NOT_FOUND, "no_route", None),
             Self::Unauthorized => (S::UNAUTHORIZED, "unauthorized", None),
             Self::BodyTooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "body_too_large", None),
+            Self::BundleTooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "bundle_too_large", None),
+            Self::NoBundles { .. } => (S::NOT_IMPLEMENTED, "no_bundles", None),
             Self::BodyBroken(_) => (S::BAD_REQUEST, "body_broken", None),
             Self::BadRequest(_) => (S::BAD_REQUEST, "bad_request", None),
             Self::NotReady { .. } => (S::SERVICE_UNAVAILABLE, "not_ready", Some(1)),

@@ -9,6 +9,10 @@ use rustix::fs::{FlockOperation, flock};
 
 /// Held by the gateway that uses the folder; holds its pid.
 const LOCK_FILE: &str = "gateway.lock";
+/// Holds the number of the form that the folder's content has.
+const VERSION_FILE: &str = "version";
+/// The form that this gateway writes, and the newest that it reads.
+const VERSION: u32 = 1;
 
 /// A folder that only this process uses, as long as this is not dropped.
 #[derive(Debug)]
@@ -39,10 +43,23 @@ pub enum StateError {
         /// The other's process, as it wrote it down.
         pid: String,
     },
+    /// A newer gateway used it.
+    #[error(
+        "the state folder {} has version {found}, and this gateway ({}) knows versions up to \
+         {VERSION}: a newer one used it; run that one again, or give this one a folder of its own \
+         with --state-dir", path.display(), env!("CARGO_PKG_VERSION")
+    )]
+    Newer {
+        /// The folder.
+        path: PathBuf,
+        /// What is written there.
+        found: String,
+    },
 }
 
 impl StateDir {
-    /// Makes the folder when it is missing, closes it to others, and takes hold of it.
+    /// Makes the folder when it is missing, closes it to others, and takes hold of it. One that a
+    /// newer gateway used is left as it is.
     pub fn open(path: &Path) -> Result<Self, StateError> {
         let io = |source| StateError::Io { path: path.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
@@ -57,6 +74,7 @@ impl StateDir {
             lock.read_to_string(&mut pid).map_err(io)?;
             return Err(StateError::InUse { path: path.to_owned(), pid: pid.trim().to_owned() });
         }
+        take_version(path)?;
         let mut write = || {
             lock.set_len(0)?;
             lock.rewind()?;
@@ -72,9 +90,56 @@ impl StateDir {
     }
 }
 
+/// Reads which version the folder has, and notes ours when it is older or has none.
+fn take_version(dir: &Path) -> Result<(), StateError> {
+    let path = dir.join(VERSION_FILE);
+    let io = |source| StateError::Io { path: path.clone(), source };
+    let found = match std::fs::read_to_string(&path) {
+        Ok(text) => text.trim().to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(io(error)),
+    };
+    match found.parse::<u32>() {
+        Ok(VERSION) => return Ok(()),
+        Ok(..VERSION) => {}
+        // Empty is what a power cut may leave of a file.
+        Err(_) if found.is_empty() => {}
+        _ => return Err(StateError::Newer { path: dir.to_owned(), found }),
+    }
+    let temp = dir.join(format!("{VERSION_FILE}.new"));
+    let write = || {
+        let mut file = File::create(&temp)?;
+        writeln!(file, "{VERSION}")?;
+        file.sync_all()?;
+        std::fs::rename(&temp, &path)
+    };
+    write().map_err(io)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_of_a_newer_gateway_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let version = dir.path().join(VERSION_FILE);
+        drop(StateDir::open(dir.path()).unwrap());
+        assert_eq!(std::fs::read_to_string(&version).unwrap(), "1\n");
+        for old in ["0\n", "", "1"] {
+            std::fs::write(&version, old).unwrap();
+            drop(StateDir::open(dir.path()).unwrap());
+        }
+        for newer in ["2\n", "2.1", "99999999999999999999"] {
+            std::fs::write(&version, newer).unwrap();
+            let error = StateDir::open(dir.path()).unwrap_err().to_string();
+            let wanted = format!("has version {}, and", newer.trim());
+            for part in [&wanted, "up to 1", "--state-dir", env!("CARGO_PKG_VERSION")] {
+                assert!(error.contains(part), "{error}");
+            }
+            assert_eq!(std::fs::read_to_string(&version).unwrap(), newer);
+        }
+    }
 
     #[test]
     fn a_second_gateway_is_told_who_the_first_is() {

@@ -1,5 +1,6 @@
 //! The REST API: one file a noun, one auth layer over all of it (contract, section 1).
 
+pub mod bundles;
 pub mod functions;
 mod info;
 mod logs;
@@ -35,6 +36,8 @@ pub struct Api {
     pub directory: Arc<Directory>,
     /// Who changes how much runs.
     pub scaler: Arc<Scaler>,
+    /// The bundles, on a backend that runs them.
+    pub bundles: Option<bundles::Bundles>,
     /// Keeps writes to one function in line.
     pub writes: functions::Writes,
 }
@@ -68,6 +71,11 @@ pub fn router(api: Arc<Api>, credentials: Option<Credentials>) -> Router {
                 .post(namespaces::create_named)
                 .put(namespaces::update)
                 .delete(namespaces::remove),
+        )
+        .route("/system/bundles", get(bundles::list))
+        .route(
+            "/system/bundles/{digest}",
+            get(bundles::get).put(bundles::put).delete(bundles::remove),
         )
         .route("/system/logs", get(logs::logs))
         .route("/system/info", get(info::info))

@@ -1,7 +1,8 @@
 //! Archives for tests: right ones, and every kind of wrong one.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
@@ -109,6 +110,32 @@ pub fn put(store: &Arc<Store>, archive: &[u8]) -> Result<Digest> {
     let mut upload = store.begin(digest)?;
     upload.write(archive)?;
     upload.finish().map(|_| digest)
+}
+
+/// A file system of 1 MiB, gone when this is dropped.
+#[derive(Debug)]
+pub struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// Mounts it; `None`, and a line that says so, when this user may not.
+    pub fn mount(at: &Path) -> Option<Self> {
+        let options = ["-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs"];
+        let mounted = Command::new("mount").args(options).arg(at).output();
+        let mounted = mounted.is_ok_and(|mounted| mounted.status.success());
+        if !mounted {
+            println!("SKIPPED: this user may not mount a small disk to fill");
+        }
+        mounted.then(|| Self(at.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        if !unmounted.is_ok_and(|status| status.success()) {
+            println!("{} stays mounted", self.0.display());
+        }
+    }
 }
 
 /// Every path below a folder, sorted, folders with a `/` at the end.

@@ -4,11 +4,10 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::process::Command;
 
 use tar::EntryType;
 
-use super::sample::{Archive, config, pack, paths};
+use super::sample::{Archive, SmallDisk, config, pack, paths};
 use super::unpack::unpack;
 use super::{Config, Limits};
 use crate::{Error, Result};
@@ -335,31 +334,11 @@ fn it_says_how_it_is_run() {
     into_new(&site.build(), &Limits::default()).1.unwrap();
 }
 
-/// A file system of 1 MiB, gone when this is dropped.
-struct Small(tempfile::TempDir);
-
-impl Small {
-    fn mount() -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let options = ["-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs"];
-        let mounted = Command::new("mount").args(options).arg(dir.path()).status();
-        mounted.is_ok_and(|status| status.success()).then(|| Self(dir))
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg(self.0.path()).status();
-        assert!(unmounted.unwrap().success());
-    }
-}
-
 #[test]
 fn a_full_disk_is_told_and_leaves_nothing() {
-    let Some(small) = Small::mount() else {
-        return println!("SKIPPED: a file system can be mounted by root only");
-    };
-    let state = small.0.path();
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path();
+    let Some(_small) = SmallDisk::mount(state) else { return };
     let store = super::Store::open(state, Limits::default()).unwrap();
     let before = paths(state);
     let zeros = right().file("zeros", vec![0; 2 << 20]).build();
