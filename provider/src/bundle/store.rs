@@ -12,7 +12,7 @@
 //! be made again, so it is not flushed to the disk: after a power cut it is made again instead.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -289,9 +289,7 @@ impl Store {
         let temp = self.temp()?;
         let Some((mut file, _)) = self.archive(digest)? else { return Err(missing(digest)) };
         let path = self.archive_path(digest);
-        let mut sha256 = Sha256::new();
-        io::copy(&mut file, &mut sha256).map_err(at(&path))?;
-        if Digest::new(sha256.finalize().into()) != digest {
+        if digest_of(&mut file).map_err(at(&path))? != digest {
             tracing::error!(path = %path.display(), "a damaged bundle is removed");
             let _users = self.users();
             self.take_out(digest, &temp)?;
@@ -375,6 +373,16 @@ impl Store {
 
     fn users(&self) -> MutexGuard<'_, Users> {
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn digest_of(file: &mut File) -> io::Result<Digest> {
+    let (mut sha256, mut buffer) = (Sha256::new(), vec![0; 256 << 10]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(Digest::new(sha256.finalize().into())),
+            len => sha256.update(&buffer[..len]),
+        }
     }
 }
 
