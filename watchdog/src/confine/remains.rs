@@ -12,8 +12,8 @@ use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
 const ROUNDS: u32 = 2000;
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Kills and collects children until there are none; `false` when there are still some.
-pub(super) fn end_children() -> bool {
+/// Kills and collects children until there are none.
+pub(super) fn end_children() {
     for _ in 0..ROUNDS {
         match waitpid(None, WaitOptions::NOHANG) {
             Ok(Some(_)) | Err(Errno::INTR) => (),
@@ -24,10 +24,9 @@ pub(super) fn end_children() -> bool {
                 }
                 sleep(PAUSE);
             }
-            Err(_) => return true,
+            Err(_) => return,
         }
     }
-    false
 }
 
 fn children() -> Vec<Pid> {

@@ -82,22 +82,22 @@ pub(super) fn make(replica: &str, limits: &Limits) -> Made {
     let hierarchies = Hierarchies::of_this_process();
     let mut made = Made::default();
     let mut reasons = Vec::new();
-    let v2 = hierarchies.v2.as_ref().map(|place| v2::make(place, replica));
-    match v2 {
-        Some(Ok(group)) => made.cgroups.0.push(group),
-        Some(Err(reason)) => reasons.push(reason),
-        None => (),
-    }
     for (controller, place) in &hierarchies.v1 {
         match v1::make(place, replica, *controller) {
             Ok(group) => made.cgroups.0.push(group),
-            Err(reason) => reasons.push(reason),
+            Err(reason) => reasons.push((Some(*controller), reason)),
         }
     }
+    match hierarchies.v2.as_ref().map(|place| v2::make(place, replica)) {
+        Some(Ok(group)) => made.cgroups.0.push(group),
+        Some(Err(reason)) => reasons.push((None, reason)),
+        None => (),
+    }
     for (limit, controller) in asked(limits) {
-        let held = made.cgroups.hold(controller, limits);
-        if let Err(reason) = held {
-            let reason = reason.or_else(|| reasons.first().cloned());
+        if let Err(reason) = made.cgroups.hold(controller, limits) {
+            let known = |known: &Option<Controller>| known.is_none_or(|known| known == controller);
+            let made_none = || reasons.iter().find(|(of, _)| known(of)).map(|(_, why)| why.clone());
+            let reason = reason.or_else(made_none);
             let reason = reason.unwrap_or_else(|| "no control groups are mounted".to_owned());
             made.missing.push(Missing { limit, reason });
         }

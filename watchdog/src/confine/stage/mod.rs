@@ -6,6 +6,7 @@ pub(super) mod split;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -53,6 +54,7 @@ pub(super) fn command(
     channel: &Channel,
 ) -> Result<Command> {
     let mut command = Command::new("/proc/self/exe");
+    command.arg0("fwatchdog");
     let plan = serde_json::to_string(&plan).map_err(Failure::new)?;
     command.arg(stage).arg(folder).arg(plan).env_clear();
     command.stdin(Stdio::from(channel.another()?));

@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use provider::confine::{Gap, Layout, Network, Report, Spec};
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::process::{Pid, geteuid};
 
 use crate::confine::cgroup::{Limit, Made};
 use crate::confine::channel::{Channel, Message};
@@ -68,7 +68,7 @@ impl Raise<'_> {
         match attempt {
             Ok((sandbox, gaps)) => {
                 lost.extend(gaps);
-                self.begin(&sandbox, lost).inspect_err(|_| end(&sandbox))?;
+                self.begin(&sandbox, lost).inspect_err(|_| remains::end_children())?;
                 Ok(sandbox)
             }
             Err(Refusal::Kind(reason)) => Err(Failure(reason)),
@@ -104,34 +104,19 @@ impl Raise<'_> {
         }
         let child = first.spawn().doing("cannot start the sandbox")?;
         drop(first);
-        let (pid, guard) = match hear_pid(&channel, child, wall) {
-            Ok(pids) => pids,
+        let stood = wait_for(&channel, child, wall).and_then(|(pid, guard, more)| {
+            let number = pid.as_raw_nonzero().get().cast_unsigned();
+            self.made.cgroups.take_in(number).doing("cannot use a control group")?;
+            gaps.extend(more);
+            Ok((pid, guard))
+        });
+        match stood {
+            Ok((pid, guard)) => Ok((Sandbox { pid, guard, channel, output }, gaps)),
             Err(refusal) => {
-                drop(channel);
+                // All that has been started are our children by now, or theirs.
                 remains::end_children();
-                return Err(refusal);
-            }
-        };
-        let sandbox = Sandbox { pid, guard, channel, output };
-        match self.complete(&sandbox) {
-            Ok(more) => {
-                gaps.extend(more);
-                Ok((sandbox, gaps))
-            }
-            Err(refusal) => {
-                end(&sandbox);
                 Err(refusal)
             }
-        }
-    }
-
-    /// Puts it into its control groups, and waits until it stands.
-    fn complete(&self, sandbox: &Sandbox) -> Result<Vec<Gap>, Refusal> {
-        let pid = sandbox.pid.as_raw_nonzero().get().cast_unsigned();
-        self.made.cgroups.take_in(pid).doing("cannot use a control group")?;
-        match sandbox.channel.hear()? {
-            Some(Message::Ready { gaps }) => Ok(gaps),
-            other => Err(unexpected(other)),
         }
     }
 
@@ -188,25 +173,33 @@ impl Raise<'_> {
     }
 }
 
-/// Who the watchdog will be, and who is its parent if not we.
-fn hear_pid(
+/// Waits until it stands. Then it is known who the watchdog will be, who is its parent if not we,
+/// and what is lacking.
+fn wait_for(
     channel: &Channel,
     mut child: Child,
     wall: Wall,
-) -> Result<(Pid, Option<Pid>), Refusal> {
+) -> Result<(Pid, Option<Pid>, Vec<Gap>), Refusal> {
     let known = |pid: u32| Pid::from_raw(pid.cast_signed());
-    let pid = match channel.hear()? {
-        Some(Message::Split { pid }) => known(pid),
-        other => return Err(unexpected(other)),
+    let (mut process, mut lacking) = (None, None);
+    // The stages do not wait for each other.
+    let (pid, gaps) = loop {
+        match channel.hear()? {
+            Some(Message::Split { pid }) => process = known(pid),
+            Some(Message::Ready { gaps }) => lacking = Some(gaps),
+            other => return Err(unexpected(other)),
+        }
+        if let (Some(pid), Some(gaps)) = (process, &mut lacking) {
+            break (pid, std::mem::take(gaps));
+        }
     };
-    let pid = pid.ok_or_else(|| Failure::new("the sandbox has no process"))?;
     match wall {
         Wall::Namespaces => {
             // With its end the watchdog has become our child.
             child.wait().doing("cannot wait for the sandbox")?;
-            Ok((pid, None))
+            Ok((pid, None, gaps))
         }
-        Wall::Rules => Ok((pid, known(child.id()))),
+        Wall::Rules => Ok((pid, known(child.id()), gaps)),
     }
 }
 
@@ -219,15 +212,6 @@ fn unexpected(message: Option<Message>) -> Refusal {
         ))),
         other => Refusal::All(Failure(format!("the sandbox ended before it stood ({other:?})"))),
     }
-}
-
-/// Ends a sandbox that is not to be used.
-fn end(sandbox: &Sandbox) {
-    for pid in [Some(sandbox.pid), sandbox.guard].into_iter().flatten() {
-        // It may have ended by itself.
-        let _ = kill_process(pid, Signal::KILL);
-    }
-    remains::end_children();
 }
 
 /// Linux counts a user's processes by user namespace from 5.14 on.
