@@ -1,13 +1,8 @@
 'use strict'
-const zlib = require('node:zlib')
 const { HttpError } = require('./error')
 
-const decoders = {
-  gzip: zlib.createGunzip,
-  'x-gzip': zlib.createGunzip,
-  deflate: zlib.createInflate,
-  br: zlib.createBrotliDecompress,
-}
+// The names of zlib's functions; few functions ever need zlib, and loading it takes time at the start.
+const decoders = { gzip: 'createGunzip', 'x-gzip': 'createGunzip', deflate: 'createInflate', br: 'createBrotliDecompress' }
 
 /**
  * The body of a request as the handler gets it: JSON as a value, text and forms as a string, all else as a Buffer.
@@ -56,29 +51,41 @@ function parseJson(bytes) {
 
 async function readBytes(req, name, limit) {
   const tooLarge = () => new HttpError(413, `the body is larger than ${limit} bytes (${name})`)
-  const { stream, decoded } = decode(req)
-  if (!decoded && Number(req.headers['content-length']) > limit) throw tooLarge()
-  const chunks = []
-  let size = 0
-  try {
-    for await (const chunk of stream.iterator({ destroyOnReturn: false })) {
-      size += chunk.length
-      if (size > limit) throw tooLarge()
-      chunks.push(chunk)
-    }
-  } catch (error) {
-    throw decoded && !(error instanceof HttpError) ? new HttpError(400, `the body cannot be decoded: ${error.message}`) : error
-  }
-  return chunks.length === 1 ? chunks[0] : Buffer.concat(chunks, size)
+  const encoding = (req.headers['content-encoding'] || 'identity').toLowerCase()
+  if (encoding !== 'identity') return decode(req, encoding, { limit, tooLarge })
+  if (Number(req.headers['content-length']) > limit) throw tooLarge()
+  return collect(req, { limit, tooLarge })
 }
 
-function decode(req) {
-  const encoding = (req.headers['content-encoding'] || 'identity').toLowerCase()
-  if (encoding === 'identity') return { stream: req, decoded: false }
+async function decode(req, encoding, bounds) {
   if (!Object.hasOwn(decoders, encoding)) throw new HttpError(415, `content encoding "${encoding}" is not supported`)
-  const decoder = decoders[encoding]()
+  const decoder = require('node:zlib')[decoders[encoding]]()
   req.on('error', (error) => decoder.destroy(error))
-  return { stream: req.pipe(decoder), decoded: true }
+  try {
+    return await collect(req.pipe(decoder), bounds)
+  } catch (error) {
+    throw error instanceof HttpError ? error : new HttpError(400, `the body cannot be decoded: ${error.message}`)
+  } finally {
+    req.unpipe(decoder).resume()
+    decoder.destroy()
+  }
+}
+
+/** All that comes from a stream. By events, as they cost less than iterating. What is too large is read on, but not kept. */
+function collect(stream, { limit, tooLarge }) {
+  return new Promise((resolve, reject) => {
+    const chunks = []
+    let size = 0
+    stream.on('data', (chunk) => {
+      size += chunk.length
+      if (size <= limit) return chunks.push(chunk)
+      chunks.length = 0
+      reject(tooLarge())
+    })
+    stream.once('end', () => resolve(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks)))
+    stream.once('error', reject)
+    stream.once('close', () => reject(Object.assign(new Error('the body broke off'), { code: 'ECONNRESET' })))
+  })
 }
 
 module.exports = { readBody }

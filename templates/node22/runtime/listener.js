@@ -37,6 +37,7 @@ function split(url) {
 /** A name that is there more than once has an array of its values. */
 function readQuery(text) {
   const query = {}
+  if (text === '') return query
   for (const [name, value] of new URLSearchParams(text)) {
     const before = Object.hasOwn(query, name) ? [query[name]].flat() : []
     const values = [...before, value]

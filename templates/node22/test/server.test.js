@@ -1,6 +1,6 @@
 'use strict'
 const assert = require('node:assert')
-const { Agent } = require('node:http')
+const { Agent, request } = require('node:http')
 const test = require('node:test')
 const zlib = require('node:zlib')
 const { start } = require('./support')
@@ -44,6 +44,30 @@ test('a body that cannot be read is the fault of the caller', async (t) => {
   assert.equal((await server.call({ headers: { 'content-encoding': 'gzip' } }, zlib.gzipSync(Buffer.alloc(5000)))).status, 413)
   assert.equal((await server.call({ headers: { 'content-encoding': 'gzip' } }, 'no gzip')).status, 400)
   assert.equal((await server.call({ headers: { 'content-encoding': 'rot13' } }, 'x')).status, 415)
+})
+
+test('a caller that goes away is told in the log and bothers nobody else', async (t) => {
+  const server = await start(t, echo)
+  for (const headers of [octets, { ...octets, 'content-encoding': 'gzip' }]) {
+    const call = request({ ...server.place, method: 'PUT', path: '/left', headers: { ...headers, 'content-length': 100 } })
+    call.on('error', () => {})
+    call.write(zlib.gzipSync('x').subarray(0, 12), () => call.destroy())
+    await new Promise((resolve) => call.once('close', resolve))
+  }
+  await server.logged(/PUT \/left: the caller went away/)
+  assert.equal((await echoed(server, {}, 'hello')).body, 'hello')
+})
+
+test('what is left of a body that is too large does not hold up the connection', async (t) => {
+  const server = await start(t, echo, { MAX_RAW_SIZE: '1kb' })
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+  t.after(() => agent.destroy())
+  for (const encoding of ['identity', 'gzip']) {
+    const body = zlib.gzipSync(require('node:crypto').randomBytes(3_000_000))
+    const options = { agent, headers: { ...octets, 'content-encoding': encoding, 'transfer-encoding': 'chunked' } }
+    assert.equal((await server.call(options, body)).status, 413)
+    assert.equal((await server.call({ agent }, 'small')).status, 200)
+  }
 })
 
 test('RAW_BODY gives the bytes, whatever they are', async (t) => {

@@ -96,9 +96,30 @@ def handle(event, context):
     }, "headers": {"X-Method": event.method}}
 """
 
-ANSWERS = """
+# Loads Flask, so that it is around each call.
+WITH_FLASK = "import flask\n"
+
+# Does so only in the middle of a call.
+LATE_FLASK = """
+def handle(event, context):
+    from flask import jsonify, request
+    return jsonify(path=request.path)
+"""
+
+FLASK_ANSWERS = """
 from flask import jsonify, make_response
 
+ANSWERS = {
+    "flask": lambda: make_response("made", 202),
+    "json": lambda: jsonify(ok=True),
+    "body": lambda: {"statusCode": 201, "body": jsonify(ok=True)},
+}
+
+def handle(event, context):
+    return ANSWERS[event.path[1:]]()
+"""
+
+ANSWERS = """
 def stream():
     yield b"a"
     yield b"b"
@@ -109,12 +130,18 @@ ANSWERS = {
     "bytes": lambda: {"statusCode": 201, "body": b"\\x00\\xff"},
     "list": lambda: {"body": [1]},
     "headers": lambda: {"body": "<b>", "headers": {"content-type": "text/html", "X-A": ["1", "2"], "X-B": 3}},
-    "plain": lambda: {"hello": "world"},
-    "flask": lambda: make_response("made", 202),
+    "plain": lambda: {"hello": "world", "b": [1.5, None, "é"]},
+    "date": lambda: {"day": __import__("datetime").date(2020, 1, 2)},
     "tuple": lambda: ("brewed", 418),
-    "json": lambda: jsonify(ok=True),
+    "nested": lambda: {"body": (1, 2)},
     "stream": lambda: {"body": stream()},
+    "teapot": lambda: {"statusCode": "418", "body": "short"},
+    "long": lambda: {"body": "abc", "headers": {"Content-Length": "3"}},
     "empty": lambda: {"statusCode": 204},
+    "split": lambda: {"body": "x", "headers": {"X-A": "a\\nX-B: b"}},
+    "odd": lambda: {"body": {1, 2}},
+    "status": lambda: {"statusCode": "nonsense"},
+    "none at all": lambda: object(),
 }
 
 def handle(event, context):
@@ -150,18 +177,25 @@ def handle(event, context):
 
 class ServerTest(unittest.TestCase):
     def test_event(self):
-        server = Server(self, ECHO)
-        headers = {"X-Thing": "v", "X-Forwarded-For": "10.1.2.3"}
-        response = server.call("POST", "/a/b%20c?x=1&x=2", bytes([0, 255]), headers)
-        event = json.loads(response.content)
-        self.assertTrue(event.pop("host"))
-        expected = {"body": "\0\xff", "method": "POST", "path": "/a/b c", "x": "v", "forwarded": "10.1.2.3", "query": {"x": ["1", "2"]}}
-        self.assertEqual(event, expected)
+        for prefix in ["", WITH_FLASK]:
+            server = Server(self, prefix + ECHO)
+            headers = {"X-Thing": "v", "X-Forwarded-For": "10.1.2.3"}
+            response = server.call("POST", "//a/b%20c%C3%A9?x=1&x=2", bytes([0, 255]), headers)
+            event = json.loads(response.content)
+            self.assertTrue(event.pop("host"))
+            expected = {"body": "\0\xff", "method": "POST", "path": "/a/b cé", "x": "v", "forwarded": "10.1.2.3", "query": {"x": ["1", "2"]}}
+            self.assertEqual(event, expected)
 
     def test_every_method(self):
-        server = Server(self, ECHO)
+        for prefix in ["", WITH_FLASK]:
+            self.every_method(Server(self, prefix + ECHO))
+
+    def every_method(self, server):
         for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"]:
-            self.assertEqual(server.call(method).headers["X-Method"], method)
+            response = server.call(method)
+            self.assertEqual(response.headers["X-Method"], method)
+            self.assertGreater(int(response.headers["Content-Length"]), 50)
+            self.assertEqual(response.content == b"", method == "HEAD")
 
     def test_chunked_and_large_bodies(self):
         server = Server(self, "def handle(event, context):\n    return str(len(event.body))")
@@ -170,28 +204,56 @@ class ServerTest(unittest.TestCase):
         self.assertEqual(server.call("POST", "/", bytes(20_000_000)).content, b"20000000")
 
     def test_answers(self):
-        server = Server(self, ANSWERS)
+        for prefix in ["", WITH_FLASK]:
+            self.answers(Server(self, prefix + ANSWERS))
+
+    def answers(self, server):
         text = "text/plain; charset=utf-8"
         expected = {
             "none": (200, b"", text),
             "text": (200, "é".encode(), text),
             "bytes": (201, b"\0\xff", "application/octet-stream"),
             "list": (200, b"[1]\n", "application/json"),
-            "plain": (200, b'{"hello":"world"}\n', "application/json"),
-            "flask": (202, b"made", "text/html; charset=utf-8"),
+            "plain": (200, b'{"b":[1.5,null,"\\u00e9"],"hello":"world"}\n', "application/json"),
+            "date": (200, b'{"day":"Thu, 02 Jan 2020 00:00:00 GMT"}\n', "application/json"),
             "tuple": (418, b"brewed", "text/html; charset=utf-8"),
-            "json": (200, b'{"ok":true}\n', "application/json"),
+            "nested": (200, b"[1,2]\n", "application/json"),
             "stream": (200, b"ab", "application/octet-stream"),
+            "teapot": (418, b"short", text),
+            "long": (200, b"abc", text),
             "headers": (200, b"<b>", "text/html"),
+            "split": (500, b"Internal Server Error", text),
+            "odd": (500, b"Internal Server Error", text),
+            "status": (500, b"Internal Server Error", text),
+            "none%20at%20all": (500, b"Internal Server Error", text),
         }
         for path, (status, body, content_type) in expected.items():
             response = server.call(path=f"/{path}")
             self.assertEqual((response.status, response.content, response.headers["Content-Type"]), (status, body, content_type), path)
+        response = server.call(path="/headers")
         self.assertEqual(response.headers.get_all("X-A"), ["1", "2"])
+        self.assertEqual(response.headers.get_all("Content-Type"), ["text/html"])
         self.assertEqual(server.call(path="/empty").status, 204)
 
+    def test_answers_of_flask(self):
+        server = Server(self, FLASK_ANSWERS)
+        answers = [server.call(path=f"/{path}") for path in ["flask", "json", "body"]]
+        expected = [(202, b"made"), (200, b'{"ok":true}\n'), (201, b'{"ok":true}\n')]
+        self.assertEqual([(answer.status, answer.content) for answer in answers], expected)
+        self.assertEqual(Server(self, LATE_FLASK).call(path="/a").content, b'{"path":"/a"}\n')
+
+    def test_flask_is_loaded_only_when_it_is_needed(self):
+        loaded = "import sys\ndef handle(event, context):\n    event.path == '/q' and event.query\n    return str('fl' 'ask' in sys.modules)\n"
+        server = Server(self, loaded)
+        self.assertEqual(server.call().content, b"False")
+        self.assertEqual(server.call(path="/q").content, b"False")
+        self.assertEqual(Server(self, WITH_FLASK + loaded).call().content, b"True")
+
     def test_failures_answer_500_and_are_logged(self):
-        server = Server(self, FAILURES)
+        for prefix in ["", WITH_FLASK]:
+            self.failures(Server(self, prefix + FAILURES))
+
+    def failures(self, server):
         response = server.call()
         self.assertEqual((response.status, response.content), (500, b"Internal Server Error"))
         server.logged('raise ValueError("some trouble")')
