@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, wait};
 
 /// How often children are looked for. Each round ends at least a whole generation of them.
 const ROUNDS: u32 = 2000;
@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Kills and collects children until there are none.
 pub(super) fn end_children() {
     for _ in 0..ROUNDS {
-        match waitpid(None, WaitOptions::NOHANG) {
+        match wait(WaitOptions::NOHANG) {
             Ok(Some(_)) | Err(Errno::INTR) => (),
             Ok(None) => {
                 for pid in children() {

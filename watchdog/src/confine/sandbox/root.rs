@@ -5,15 +5,15 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use provider::confine::{BUNDLE_DIR, Gap, Layout, Network, RUN_DIR, SECRETS_DIR, Spec};
+use provider::confine::{BUNDLE_DIR, Layout, Network, RUN_DIR, SECRETS_DIR, Spec};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{chdir, pivot_root};
 
 use super::mounts::NewRoot;
-use super::{gap, system};
+use super::system;
 use crate::confine::failure::{Doing, Result};
 use crate::confine::places::WATCHDOG;
-use crate::confine::spec::readable;
+use crate::confine::spec::{host_name, readable};
 
 /// Largest size of what is in memory and not in a folder of the replica.
 const ROOT_OPTIONS: &std::ffi::CStr = c"mode=755,size=4m,nr_inodes=4096";
@@ -33,14 +33,15 @@ pub(in crate::confine) fn lay(layout: &Layout) -> Result<()> {
 }
 
 /// Fills it and makes it the root directory, in the namespaces that the stage before has made.
-pub(in crate::confine) fn build(layout: &Layout, spec: &Spec) -> Result<Vec<Gap>> {
+pub(in crate::confine) fn build(layout: &Layout, spec: &Spec) -> Result<()> {
     let root = NewRoot(folder(layout));
     for path in system::PROGRAMS {
         root.same(path, true)?;
     }
     settings(&root, spec)?;
     devices(&root)?;
-    let gaps = processes(&root)?;
+    processes(&root)?;
+    protect(&root)?;
     root.bind(&std::env::current_exe().doing("own program")?, Path::new(WATCHDOG))?;
     root.bind(&spec.bundle, Path::new(BUNDLE_DIR))?;
     root.bind(&layout.secrets(), Path::new(SECRETS_DIR))?;
@@ -49,15 +50,9 @@ pub(in crate::confine) fn build(layout: &Layout, spec: &Spec) -> Result<Vec<Gap>
     for path in readable(spec).iter().filter(|path| !root.at(path).exists()) {
         root.bind(path, path)?;
     }
-    let mut writable = vec!["/dev/shm", "/tmp", RUN_DIR];
-    if gaps.is_empty() {
-        protect(&root)?;
-        // What is below has been protected one by one.
-        writable.push("/proc");
-    }
-    root.seal(&writable, &system::DEVICES)?;
-    enter(&root)?;
-    Ok(gaps)
+    // What is below /proc has been protected one by one.
+    root.seal(&["/dev/shm", "/proc", "/tmp", RUN_DIR], &system::DEVICES)?;
+    enter(&root)
 }
 
 fn settings(root: &NewRoot, spec: &Spec) -> Result<()> {
@@ -69,8 +64,8 @@ fn settings(root: &NewRoot, spec: &Spec) -> Result<()> {
     let group = spec.user.unwrap_or_else(|| rustix::process::getegid().as_raw());
     root.write("/etc/passwd", &users(user, group))?;
     root.write("/etc/group", &groups(group))?;
-    root.write("/etc/hosts", &hosts(&spec.replica, &spec.hosts, spec.network))?;
-    root.write("/etc/hostname", &format!("{}\n", spec.replica))
+    root.write("/etc/hosts", &hosts(host_name(spec), &spec.hosts, spec.network))?;
+    root.write("/etc/hostname", &format!("{}\n", host_name(spec)))
 }
 
 fn devices(root: &NewRoot) -> Result<()> {
@@ -88,18 +83,13 @@ fn devices(root: &NewRoot) -> Result<()> {
     mount("tmpfs", root.at(shm), "tmpfs", flags, SHM_OPTIONS).doing("cannot make /dev/shm")
 }
 
-/// A `/proc` of the new process namespace. In some containers there can be none; then a replica
-/// sees no processes at all.
-fn processes(root: &NewRoot) -> Result<Vec<Gap>> {
+/// A `/proc` of the new process namespace; the watchdog does not work without. In containers that
+/// cover parts of `/proc` there can be none but root's.
+fn processes(root: &NewRoot) -> Result<()> {
     let proc = Path::new("/proc");
     root.make_dir(proc)?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    let Err(error) = mount("proc", root.at(proc), "proc", flags, None) else { return Ok(vec![]) };
-    for path in system::FACTS {
-        root.same(path, false)?;
-    }
-    let reason = format!("no new one may be mounted: {error}; the function sees no processes");
-    Ok(vec![gap("process list (/proc)", reason)])
+    mount("proc", root.at(proc), "proc", flags, None).doing("no new /proc may be mounted")
 }
 
 /// Covers what of `/proc` is about the machine.
@@ -157,9 +147,8 @@ fn groups(group: u32) -> String {
     text + "nogroup:x:65534:\n"
 }
 
-fn hosts(replica: &str, hosts: &BTreeMap<String, IpAddr>, network: Network) -> String {
-    let mut text =
-        format!("127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.0.1 {replica}\n");
+fn hosts(own: &str, hosts: &BTreeMap<String, IpAddr>, network: Network) -> String {
+    let mut text = format!("127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.0.1 {own}\n");
     if network == Network::Host {
         for (name, address) in hosts {
             text += &format!("{address} {name}\n");

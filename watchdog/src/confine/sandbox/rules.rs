@@ -85,7 +85,7 @@ fn readable_paths(spec: &Spec, places: &Places, wall: Wall) -> Vec<PathBuf> {
     paths
 }
 
-/// What an older version does not hold, and no other wall either.
+/// What landlock, or an older version of it, does not hold, and no other wall either.
 fn lacking(version: ABI, spec: &Spec, wall: Wall) -> Vec<Gap> {
     let alone = wall == Wall::Rules;
     let since = |linux: &str| format!("landlock holds them from Linux {linux} on");
@@ -98,6 +98,10 @@ fn lacking(version: ABI, spec: &Spec, wall: Wall) -> Vec<Gap> {
     }
     if version < ABI::V6 && alone {
         gaps.push(gap("signals to processes of the same user", since("6.12")));
+    }
+    if alone {
+        let reason = "landlock does not hold chmod and its like; only the file's owner is asked";
+        gaps.push(gap("modes, times and attributes of the user's files", reason));
     }
     if version < ABI::V9 && alone {
         gaps.push(gap("unix sockets in folders of the machine", since("7.1")));
@@ -115,9 +119,9 @@ mod tests {
 
     #[test]
     fn an_old_version_lacks_only_what_nothing_else_holds() {
-        assert_eq!(lacks(ABI::V1, Wall::Rules, Network::Host), 4);
-        assert_eq!(lacks(ABI::V6, Wall::Rules, Network::Host), 1);
-        assert_eq!(lacks(ABI::V9, Wall::Rules, Network::Host), 0);
+        assert_eq!(lacks(ABI::V1, Wall::Rules, Network::Host), 5);
+        assert_eq!(lacks(ABI::V6, Wall::Rules, Network::Host), 2);
+        assert_eq!(lacks(ABI::V9, Wall::Rules, Network::Host), 1);
         assert_eq!(lacks(ABI::V1, Wall::Namespaces, Network::Host), 1);
         assert_eq!(lacks(ABI::V1, Wall::Namespaces, Network::None), 0);
         assert_eq!(lacks(ABI::V6, Wall::Namespaces, Network::Host), 0);

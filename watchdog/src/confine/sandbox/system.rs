@@ -71,14 +71,3 @@ pub(super) const HIDDEN: [&str; 11] = [
 
 /// Parts of `/proc` that may be read only.
 pub(super) const FIXED: [&str; 4] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"];
-
-/// What of `/proc` is about the machine as a whole, and useful where there is no `/proc` of a
-/// replica's own.
-pub(super) const FACTS: [&str; 6] = [
-    "/proc/cpuinfo",
-    "/proc/filesystems",
-    "/proc/loadavg",
-    "/proc/meminfo",
-    "/proc/stat",
-    "/proc/version",
-];

@@ -37,17 +37,16 @@ fn become_watchdog(
     umask(Mode::from_raw_mode(0o022));
     let layout = Layout::new(folder);
     let spec = spec::read(&layout).map_err(failed)?;
-    let mut gaps = Vec::new();
     let places = match plan.wall {
         Wall::Namespaces => {
             // Without a root directory of its own there may still be the other wall.
-            let built = root::build(&layout, &spec);
-            gaps = built.map_err(|failure| Message::Refused { reason: failure.0 })?;
+            let refused = |failure: Failure| Message::Refused { reason: failure.0 };
+            root::build(&layout, &spec).map_err(refused)?;
             Places::inside()
         }
         Wall::Rules => Places::outside(&layout, &spec, &own_path().map_err(failed)?),
     };
-    gaps.extend(give_up(&spec, &places, plan).map_err(failed)?);
+    let gaps = give_up(&spec, &places, plan).map_err(failed)?;
     channel.tell(&Message::Ready { gaps }).map_err(failed)?;
     match channel.hear() {
         Ok(Some(Message::Go)) => (),

@@ -41,7 +41,7 @@ fn start(folder: &Path, plan: Plan, channel: &Channel) -> Result<Option<Child>, 
     let spec = spec::read(&layout).map_err(failed)?;
     match plan.wall {
         Wall::Namespaces => {
-            leave(&layout, &spec).map_err(|failure| Message::Refused { reason: failure.0 })?
+            leave(&layout, &spec).map_err(|failure| Message::Refused { reason: failure.0 })?;
         }
         Wall::Rules => set_child_subreaper(Some(rustix::process::getpid()))
             .doing("cannot take in orphans")

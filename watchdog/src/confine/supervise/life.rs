@@ -10,7 +10,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use provider::confine::{Layout, Spec};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 
 use super::raise::Sandbox;
 use crate::confine::cgroup::Cgroups;
@@ -162,7 +162,7 @@ impl Life {
     fn collect(&self) -> Option<Ended> {
         let parent = self.guard.unwrap_or(self.pid);
         loop {
-            match waitpid(None, WaitOptions::NOHANG) {
+            match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) if pid == parent => {
                     let (code, signal) = (status.exit_status(), status.terminating_signal());
                     return Some(Ended { code, signal });

@@ -20,7 +20,7 @@ pub(super) fn take(folder: &Path) -> Result<(Layout, File)> {
     let shown = folder.display();
     let folder = fs::canonicalize(folder).doing(format_args!("replica folder {shown}"))?;
     let layout = Layout::new(&folder);
-    let lock = lock(&layout)?;
+    let mut lock = lock(&layout)?;
     // Who leads a group of processes already is far enough from our parent.
     let _ = setsid();
     stage::empty_stdin().doing("cannot open /dev/null")?;
@@ -28,6 +28,11 @@ pub(super) fn take(folder: &Path) -> Result<(Layout, File)> {
     for path in [layout.exit(), layout.report(), layout.socket()] {
         files::remove(&path)?;
     }
+    // Last, so that who sees this process sees nothing of the one before.
+    let path = layout.lock();
+    lock.set_len(0)
+        .and_then(|()| lock.write_all(std::process::id().to_string().as_bytes()))
+        .doing(format_args!("cannot write {}", path.display()))?;
     Ok((layout, lock))
 }
 
@@ -44,7 +49,7 @@ fn close_strays() {
 fn lock(layout: &Layout) -> Result<File> {
     let path = layout.lock();
     let mut options = OpenOptions::new();
-    let mut lock = options
+    let lock = options
         .read(true)
         .write(true)
         .create(true)
@@ -66,11 +71,6 @@ fn lock(layout: &Layout) -> Result<File> {
             return Err(error).doing(format_args!("cannot lock {}", path.display()));
         }
     }
-    let mut note = || -> io::Result<()> {
-        lock.set_len(0)?;
-        lock.write_all(std::process::id().to_string().as_bytes())
-    };
-    note().doing(format_args!("cannot write {}", path.display()))?;
     Ok(lock)
 }
 
