@@ -67,6 +67,11 @@ fn leaves_nothing_when_killed(setting: Setting) {
         let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         (comm != "fwatchdog\n").then_some(())
     });
+    // Nobody is in its groups any more; there was nobody left to remove them.
+    for dir in replica.report().cgroups {
+        wait_for("an empty group", || fs::remove_dir(&dir).ok());
+        let _ = fs::remove_dir(dir.parent().expect("a parent"));
+    }
 }
 
 fn ends_at_once(setting: Setting) {

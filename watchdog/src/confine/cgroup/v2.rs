@@ -20,17 +20,20 @@ pub(super) fn make(place: &Place, replica: &str) -> Result<Group, String> {
     let mut best: Option<(&Path, usize)> = None;
     let mut reason = None;
     for base in place.dir.ancestors().take_while(inside) {
+        let most = best.map_or(0, |(_, most)| most);
         match prepare(base) {
-            Ok(count) if count == WANTED.len() => {
+            Ok(count) if count > most => {
+                best.into_iter().for_each(|(other, _)| give_back(other));
                 best = Some((base, count));
-                break;
             }
-            Ok(count) if best.is_none_or(|(_, most)| count > most) => best = Some((base, count)),
-            Ok(_) => (),
+            Ok(_) => give_back(base),
             Err(error) => {
                 let words = "no control group may be made in";
                 reason.get_or_insert(format!("{words} {}: {error}", base.display()));
             }
+        }
+        if best.is_some_and(|(_, count)| count == WANTED.len()) {
+            break;
         }
     }
     let Some((base, _)) = best else {
@@ -46,18 +49,27 @@ pub(super) fn make(place: &Place, replica: &str) -> Result<Group, String> {
 /// Makes the group above the replicas', and says how many controllers it can hand down.
 fn prepare(base: &Path) -> io::Result<usize> {
     let parent = base.join(PARENT);
-    if !parent.exists() {
-        enable(base);
-        fs::create_dir(&parent)?;
-    }
-    let count = enable(&parent).len();
     // Processes are moved from ours into it, for which one has to own what is above both.
     rustix::fs::access(base.join("cgroup.procs"), rustix::fs::Access::WRITE_OK)?;
+    if !parent.exists() {
+        enable(base);
+        match fs::create_dir(&parent) {
+            // Another replica was faster.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => (),
+        }
+    }
+    let count = enable(&parent).len();
     if count == 0 {
-        let _ = fs::remove_dir(&parent);
+        give_back(base);
         return Err(io::Error::other("it hands no controllers down"));
     }
     Ok(count)
+}
+
+/// Removes what [`prepare`] has made, unless there are replicas in it.
+fn give_back(base: &Path) {
+    let _ = fs::remove_dir(base.join(PARENT));
 }
 
 /// Has a group hand its controllers down, and says which it does.

@@ -48,7 +48,6 @@ const REFUSED: &[i64] = &[
     libc::SYS_finit_module,
     libc::SYS_delete_module,
     libc::SYS_kexec_load,
-    libc::SYS_kexec_file_load,
     libc::SYS_lookup_dcookie,
     libc::SYS_nfsservctl,
     // Files past their folders' rights.
@@ -76,11 +75,13 @@ const REFUSED: &[i64] = &[
     libc::SYS_move_pages,
 ];
 
-/// Refused too, but known to this processor only.
+/// Refused too, but not known to every processor.
 #[cfg(target_arch = "x86_64")]
 const REFUSED_HERE: &[i64] =
     &[libc::SYS_iopl, libc::SYS_ioperm, libc::SYS_modify_ldt, libc::SYS_uselib, libc::SYS__sysctl];
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+const REFUSED_HERE: &[i64] = &[libc::SYS_kexec_file_load];
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const REFUSED_HERE: &[i64] = &[];
 
 /// `CLONE_NEWTIME`, `_NEWNS`, `_NEWCGROUP`, `_NEWUTS`, `_NEWIPC`, `_NEWUSER`, `_NEWPID`, `_NEWNET`;

@@ -1,5 +1,6 @@
 //! Landlock: which files may be used, as a second wall behind the mounts, or as the only one.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use landlock::{
@@ -9,6 +10,7 @@ use landlock::{
 use provider::confine::{Gap, Network, Spec};
 
 use super::{gap, system};
+use crate::confine::failure::Failure;
 use crate::confine::places::Places;
 use crate::confine::spec::readable;
 use crate::confine::stage::Wall;
@@ -16,17 +18,40 @@ use crate::confine::stage::Wall;
 /// The newest version that is made use of, where the kernel has it.
 const NEWEST: ABI = ABI::V9;
 
+const MEASURE: &str = "landlock";
+
 /// Confines this process and its children for good.
 pub(in crate::confine) fn enforce(spec: &Spec, places: &Places, wall: Wall) -> Vec<Gap> {
     match restrict(spec, places, wall) {
         Ok(LandlockStatus::Available { effective_abi, .. }) => lacking(effective_abi, spec, wall),
         Ok(LandlockStatus::NotEnabled) => {
-            vec![gap("landlock", "switched off at boot (lsm= of the kernel's command line)")]
+            vec![none("switched off at boot (lsm= of the kernel's command line)", wall)]
         }
         Ok(LandlockStatus::NotImplemented) => {
-            vec![gap("landlock", "not in this kernel (it takes Linux 5.13 or newer)")]
+            vec![none("not in this kernel (it takes Linux 5.13 or newer)", wall)]
         }
-        Err(error) => vec![gap("landlock", error)],
+        Err(error) => vec![none(error, wall)],
+    }
+}
+
+/// There is no landlock at all.
+fn none(reason: impl Display, wall: Wall) -> Gap {
+    let instead = match wall {
+        Wall::Namespaces => "files are held by its root directory",
+        Wall::Rules => "it can use every file that its user can",
+    };
+    gap(MEASURE, format_args!("{reason}; {instead}"))
+}
+
+/// Root's function with nothing between it and root's files is not to be run at all.
+pub(in crate::confine) fn bear(gaps: &[Gap], wall: Wall, user: u32) -> Result<(), Failure> {
+    match gaps.iter().find(|gap| gap.measure == MEASURE) {
+        Some(gap) if wall == Wall::Rules && user == 0 => Err(Failure(format!(
+            "nothing would keep a function that is root from the machine's files (landlock: {}); \
+             run the gateway as another user, or where there can be namespaces",
+            gap.reason
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -125,6 +150,16 @@ mod tests {
         assert_eq!(lacks(ABI::V1, Wall::Namespaces, Network::Host), 1);
         assert_eq!(lacks(ABI::V1, Wall::Namespaces, Network::None), 0);
         assert_eq!(lacks(ABI::V6, Wall::Namespaces, Network::Host), 0);
+    }
+
+    #[test]
+    fn root_without_any_wall_is_not_borne() {
+        for (wall, user, good) in
+            [(Wall::Rules, 0, false), (Wall::Rules, 1, true), (Wall::Namespaces, 0, true)]
+        {
+            assert_eq!(bear(&[none("no", wall)], wall, user).is_ok(), good, "{wall:?} {user}");
+            bear(&lacking(ABI::V1, &Spec::default(), wall), wall, user).expect("there is landlock");
+        }
     }
 
     #[test]

@@ -55,18 +55,22 @@ pub(super) const DEVICES: [&str; 5] =
 
 /// Parts of `/proc` that tell or change something of the machine; root's user may write some even
 /// without rights.
-pub(super) const HIDDEN: [&str; 11] = [
+pub(super) const HIDDEN: [&str; 15] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
     "/proc/kcore",
     "/proc/key-users",
     "/proc/keys",
+    "/proc/kmsg",
     "/proc/latency_stats",
+    "/proc/pagetypeinfo",
     "/proc/scsi",
     "/proc/sched_debug",
+    "/proc/slabinfo",
     "/proc/sysrq-trigger",
     "/proc/timer_list",
+    "/proc/vmallocinfo",
 ];
 
 /// Parts of `/proc` that may be read only.

@@ -73,6 +73,7 @@ fn give_up(spec: &Spec, places: &Places, plan: Plan) -> Result<Vec<Gap>> {
     reach(places)?;
     privileges::drop_capabilities()?;
     gaps.extend(rules::enforce(spec, places, plan.wall));
+    rules::bear(&gaps, plan.wall, rustix::process::geteuid().as_raw())?;
     gaps.extend(filter::enforce());
     Ok(gaps)
 }

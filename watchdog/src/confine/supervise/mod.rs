@@ -4,6 +4,7 @@ mod life;
 mod prepare;
 mod raise;
 
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -61,6 +62,7 @@ fn live(layout: &Layout, spec: &Spec, made: &cgroup::Made) -> Result<Ended> {
 }
 
 fn fail(failure: &super::failure::Failure) -> ExitCode {
-    eprintln!("fwatchdog confine: {failure}");
+    // Whoever would read it may be gone.
+    let _ = writeln!(io::stderr(), "fwatchdog confine: {failure}");
     ExitCode::FAILURE
 }

@@ -56,7 +56,8 @@ impl Raise<'_> {
         let attempt = match self.attempt(Wall::Namespaces) {
             Err(Refusal::Kind(reason)) => {
                 self.may_do_without(&reason)?;
-                let instead = "files are held by landlock, other processes can be seen";
+                let instead =
+                    "it sees the machine's files, as far as landlock lets it, and processes";
                 lost.push(gap(
                     "namespaces (user, mount, pid, ipc)",
                     format_args!("{reason}; {instead}"),
@@ -104,19 +105,51 @@ impl Raise<'_> {
         }
         let child = first.spawn().doing("cannot start the sandbox")?;
         drop(first);
-        let stood = wait_for(&channel, child, wall).and_then(|(pid, guard, more)| {
-            let number = pid.as_raw_nonzero().get().cast_unsigned();
-            self.made.cgroups.take_in(number).doing("cannot use a control group")?;
-            gaps.extend(more);
-            Ok((pid, guard))
-        });
-        match stood {
-            Ok((pid, guard)) => Ok((Sandbox { pid, guard, channel, output }, gaps)),
+        match self.wait_for(&channel, child, wall) {
+            Ok((pid, guard, more)) => {
+                gaps.extend(more);
+                Ok((Sandbox { pid, guard, channel, output }, gaps))
+            }
             Err(refusal) => {
                 // All that has been started are our children by now, or theirs.
                 remains::end_children();
                 Err(refusal)
             }
+        }
+    }
+
+    /// Waits until it stands. Then it is known who the watchdog will be, who is its parent if not we,
+    /// and what is lacking.
+    fn wait_for(
+        &self,
+        channel: &Channel,
+        mut child: Child,
+        wall: Wall,
+    ) -> Result<(Pid, Option<Pid>, Vec<Gap>), Refusal> {
+        let known = |pid: u32| Pid::from_raw(pid.cast_signed());
+        let (mut process, mut lacking) = (None, None);
+        // The stages do not wait for each other.
+        let (pid, gaps) = loop {
+            match channel.hear()? {
+                Some(Message::Split { pid }) => {
+                    // In good time, since the kernel may take longer for it than the stage for its work.
+                    self.made.cgroups.take_in(pid).doing("cannot use a control group")?;
+                    process = known(pid);
+                }
+                Some(Message::Ready { gaps }) => lacking = Some(gaps),
+                other => return Err(unexpected(other)),
+            }
+            if let (Some(pid), Some(gaps)) = (process, &mut lacking) {
+                break (pid, std::mem::take(gaps));
+            }
+        };
+        match wall {
+            Wall::Namespaces => {
+                // With its end the watchdog has become our child.
+                child.wait().doing("cannot wait for the sandbox")?;
+                Ok((pid, None, gaps))
+            }
+            Wall::Rules => Ok((pid, known(child.id()), gaps)),
         }
     }
 
@@ -170,36 +203,6 @@ impl Raise<'_> {
         }
         let instead = format!("bounded by rlimit, together with other processes of user {user}");
         (Some(privileges::processes_of(user) + most), Some(instead))
-    }
-}
-
-/// Waits until it stands. Then it is known who the watchdog will be, who is its parent if not we,
-/// and what is lacking.
-fn wait_for(
-    channel: &Channel,
-    mut child: Child,
-    wall: Wall,
-) -> Result<(Pid, Option<Pid>, Vec<Gap>), Refusal> {
-    let known = |pid: u32| Pid::from_raw(pid.cast_signed());
-    let (mut process, mut lacking) = (None, None);
-    // The stages do not wait for each other.
-    let (pid, gaps) = loop {
-        match channel.hear()? {
-            Some(Message::Split { pid }) => process = known(pid),
-            Some(Message::Ready { gaps }) => lacking = Some(gaps),
-            other => return Err(unexpected(other)),
-        }
-        if let (Some(pid), Some(gaps)) = (process, &mut lacking) {
-            break (pid, std::mem::take(gaps));
-        }
-    };
-    match wall {
-        Wall::Namespaces => {
-            // With its end the watchdog has become our child.
-            child.wait().doing("cannot wait for the sandbox")?;
-            Ok((pid, None, gaps))
-        }
-        Wall::Rules => Ok((pid, known(child.id()), gaps)),
     }
 }
 
