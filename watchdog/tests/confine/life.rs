@@ -20,6 +20,7 @@ pub(crate) const CASES: &[Case] = &[
     ("is only one for a folder", is_only_one),
     ("takes the place of one that was killed", takes_the_place),
     ("outlives who has started it", outlives),
+    ("ends although it is frozen", ends_although_frozen),
 ];
 
 /// A process that has left its parent, its session and its group, by an argument that no other
@@ -161,5 +162,16 @@ fn outlives(setting: Setting) {
     assert_eq!(session, confiner);
     let stdin = fs::read_link(format!("/proc/{}/fd/0", confiner.as_raw_nonzero()));
     assert_eq!(stdin.expect("it runs").to_str(), Some("/dev/null"));
+    assert_eq!(replica.stop().code, Some(0));
+}
+
+fn ends_although_frozen(setting: Setting) {
+    let mut replica = Replica::start(setting);
+    for dir in replica.report().cgroups {
+        let states = [("freezer.state", "FROZEN"), ("cgroup.freeze", "1")];
+        for (file, state) in states.iter().filter(|(file, _)| dir.join(file).exists()) {
+            fs::write(dir.join(file), state).expect("our group");
+        }
+    }
     assert_eq!(replica.stop().code, Some(0));
 }
