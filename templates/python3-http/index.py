@@ -1,6 +1,10 @@
 """Starts the HTTP server around the handler. The watchdog waits until it listens, and is its only client."""
 
 import os
+import sys
+
+# Relative ones would be lost when the function changes its folder.
+sys.path[:] = map(os.path.abspath, sys.path)
 
 from flint_runtime.app import create_app
 from flint_runtime.server import serve

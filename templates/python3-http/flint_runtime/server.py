@@ -7,6 +7,8 @@ import sys
 from waitress import create_server
 from waitress import wasyncore
 
+from .threads import Threads
+
 # Limits are for the gateway and the watchdog to set: here nothing may end a call or a connection that they keep.
 UNLIMITED = sys.maxsize
 OPTIONS = {
@@ -24,7 +26,7 @@ OPTIONS = {
 def serve(app, place, threads):
     # More calls than threads is how a busy function looks, not something to warn of.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-    server = create_server(app, threads=threads, **place, **OPTIONS)
+    server = create_server(app, _dispatcher=Threads(threads), **place, **OPTIONS)
     stopping = stop_signal(server)
     while not (stopping and is_idle(server)):
         wasyncore.loop(timeout=1, use_poll=True, map=server._map, count=1)

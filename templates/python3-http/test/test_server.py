@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 from pathlib import Path
@@ -17,7 +18,7 @@ TEMPLATE = Path(__file__).parent.parent
 
 
 class Server:
-    def __init__(self, test, source, on_socket=False):
+    def __init__(self, test, source, on_socket=False, **variables):
         self.test = test
         self.folder = Path(tempfile.mkdtemp())
         test.addCleanup(shutil.rmtree, self.folder)
@@ -29,7 +30,7 @@ class Server:
         self.port = free_port()
         self.log = open(self.folder / "log", "wb")
         told = {"upstream_url": f"unix:{self.socket}"} if on_socket else {"http_port": str(self.port)}
-        env = {**os.environ, **told, "PYTHONUNBUFFERED": "1"}
+        env = {**os.environ, **told, **variables, "PYTHONUNBUFFERED": "1"}
         self.process = subprocess.Popen([sys.executable, "index.py"], cwd=self.folder, env=env, stdout=self.log, stderr=self.log)
         test.addCleanup(self.stop)
         while self.process.poll() is None and not self.accepts():
@@ -165,6 +166,26 @@ def handle(event, context):
     raise ValueError("some trouble")
 """
 
+# Answers when so many calls are there as the path says; the body says how many there were at most.
+TOGETHER = """
+import threading, time
+
+here, most = 0, 0
+changed = threading.Condition()
+
+def handle(event, context):
+    global here, most
+    with changed:
+        here, most = here + 1, max(most, here + 1)
+        changed.notify_all()
+        changed.wait_for(lambda: most >= int(event.path[1:]))
+    # So that a call beyond the limit had time to come in.
+    time.sleep(0.05)
+    with changed:
+        here -= 1
+    return str(most)
+"""
+
 SLOW = """
 import time
 
@@ -268,6 +289,44 @@ class ServerTest(unittest.TestCase):
         server = Server(self, "def handle(:")
         self.assertEqual(server.process.wait(), 1)
         server.logged("SyntaxError")
+
+    def test_calls_run_at_once_up_to_the_limit(self):
+        for limit, calls, together in [("32", 32, 32), ("2", 6, 2), ("1", 3, 1)]:
+            server = Server(self, TOGETHER, http_threads=limit)
+            connections = [server.send(path=f"/{together}") for _ in range(calls)]
+            answers = {connection.getresponse().read() for connection in connections}
+            self.assertEqual(answers, {str(together).encode()})
+
+    def test_the_machine_may_allow_fewer_threads(self):
+        sys.path.insert(0, str(TEMPLATE))
+        self.addCleanup(sys.path.remove, str(TEMPLATE))
+        from flint_runtime.threads import Threads
+
+        class Two(Threads):
+            def start_new_thread(self, target, number):
+                if number == 2:
+                    raise RuntimeError("can't start new thread")
+                super().start_new_thread(target, number)
+
+        threads = Two(32)
+        served = []
+        ready, done = threading.Event(), threading.Semaphore(0)
+
+        class Task:
+            def service(self):
+                ready.wait()
+                served.append(self)
+                done.release()
+
+        with self.assertLogs("waitress.queue", "WARNING"):
+            for _ in range(5):
+                threads.add_task(Task())
+        self.assertEqual(len(threads.threads), 2)
+        ready.set()
+        for _ in range(5):
+            done.acquire()
+        self.assertEqual(len(served), 5)
+        threads.shutdown()
 
     def test_a_socket_is_as_good_as_a_port(self):
         server = Server(self, ECHO, on_socket=True)
