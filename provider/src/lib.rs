@@ -1,7 +1,7 @@
 //! What Flint calls a function, what is seen of it, and the places it can run.
 //!
 //! Without features this crate is vocabulary only and does no IO. The backends stand behind the
-//! features `docker` and, for tests, `fake`.
+//! features `docker`, `process` and, for tests, `fake`.
 
 pub mod bundle;
 pub mod confine;
@@ -15,6 +15,8 @@ mod json;
 mod log;
 mod name;
 mod namespace;
+#[cfg(feature = "programs")]
+pub mod programs;
 mod quantity;
 mod scale;
 mod secret;
@@ -27,6 +29,8 @@ mod replicas;
 pub mod docker;
 #[cfg(feature = "fake")]
 pub mod fake;
+#[cfg(feature = "process")]
+pub mod process;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -2,6 +2,7 @@
 
 use bollard::models::SystemInfo;
 
+use crate::replicas::machine::Facts;
 use crate::{Error, Function, Result};
 
 /// The log driver whose files grow without bound unless told otherwise.
@@ -10,7 +11,7 @@ const UNBOUNDED_DRIVER: &str = "json-file";
 /// Facts of the machine that functions are placed on.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Node {
-    facts: Vec<(String, String)>,
+    facts: Facts,
     /// Whether log files must be bounded by us.
     pub(super) bound_logs: bool,
 }
@@ -20,18 +21,10 @@ impl Node {
     pub(super) fn new(info: SystemInfo) -> Self {
         let os = info.os_type.unwrap_or_default();
         let arch = info.architecture.unwrap_or_default();
-        let host = info.name.unwrap_or_default();
-        let mut facts = Vec::new();
-        let mut add = |keys: &[&str], value: &str| {
-            facts.extend(keys.iter().map(|key| ((*key).to_owned(), value.to_owned())));
-        };
-        add(&["kubernetes.io/os", "beta.kubernetes.io/os", "node.platform.os"], &os);
-        let arch_keys = ["kubernetes.io/arch", "beta.kubernetes.io/arch", "node.platform.arch"];
-        add(&arch_keys, &arch);
-        add(&arch_keys, go_arch(&arch));
-        add(&["kubernetes.io/hostname", "node.hostname"], &host);
+        let mut facts = Facts::new(&os, &arch, &info.name.unwrap_or_default());
         for (key, value) in info.labels.iter().flatten().filter_map(|l| l.split_once('=')) {
-            add(&[key, &format!("node.labels.{key}"), &format!("engine.labels.{key}")], value);
+            facts
+                .add(&[key, &format!("node.labels.{key}"), &format!("engine.labels.{key}")], value);
         }
         let bound_logs = info.logging_driver.as_deref() == Some(UNBOUNDED_DRIVER);
         Self { facts, bound_logs }
@@ -39,7 +32,7 @@ impl Node {
 
     /// Whether the function can run here as it asks to. An error names the field.
     pub(super) fn check(&self, function: &Function) -> Result<()> {
-        function.constraints.iter().try_for_each(|constraint| self.meets(constraint))?;
+        self.facts.check(function)?;
         for (field, resources) in [("limits", &function.limits), ("requests", &function.requests)] {
             let Some(resources) = resources else { continue };
             let devices =
@@ -50,30 +43,6 @@ impl Node {
             }
         }
         Ok(())
-    }
-
-    /// `key=value`, `key==value` or `key!=value`, with spaces or without.
-    fn meets(&self, constraint: &str) -> Result<()> {
-        let bad = |reason: String| Err(Error::invalid("constraints", reason));
-        let Some((key, value)) = constraint.split_once('=') else {
-            return bad(format!("{constraint:?} is not key=value"));
-        };
-        let (key, equal) = key.strip_suffix('!').map_or((key, true), |key| (key, false));
-        let (key, value) = (key.trim(), value.trim_start_matches('=').trim());
-        let found = self.facts.iter().any(|(k, v)| k == key && v == value);
-        if found == equal {
-            return Ok(());
-        }
-        bad(format!("this machine, the only one, does not meet {constraint:?}"))
-    }
-}
-
-/// The name that Go and Kubernetes have for an architecture of `uname`.
-fn go_arch(uname: &str) -> &str {
-    match uname {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
     }
 }
 

@@ -85,6 +85,7 @@ impl Core {
     /// Ends every task.
     pub(super) fn stop(&self) {
         self.stopped.send_replace(true);
+        self.engine.close();
     }
 
     /// Runs a task until it ends or the backend is dropped.

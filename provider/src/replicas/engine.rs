@@ -65,6 +65,10 @@ pub(crate) trait Engine: Send + Sync {
 
     /// Removes what no replica needs any more; called when there is none and none is made.
     async fn tidy(&self) -> Result<()>;
+
+    /// Starts nothing any more by itself: this gateway ends, and another may take over. What runs
+    /// goes on.
+    fn close(&self) {}
 }
 
 /// What a new replica is made from.

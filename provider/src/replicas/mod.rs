@@ -14,6 +14,7 @@ mod follow;
 mod group;
 mod locks;
 pub(crate) mod logs;
+pub(crate) mod machine;
 pub(crate) mod namespaces;
 mod ready;
 mod remove;
@@ -84,6 +85,14 @@ pub(crate) async fn open<E: Engine + 'static>(
         gate: core.gate.clone(),
     };
     Ok(Arc::new(Replicas { core, namespaces, info, engine }))
+}
+
+impl<E> Replicas<E> {
+    /// Ends every task, as dropping it does; no replica changes from then on by our doing.
+    #[cfg(feature = "process")]
+    pub(crate) fn stop(&self) {
+        self.core.stop();
+    }
 }
 
 impl<E> Drop for Replicas<E> {

@@ -72,7 +72,7 @@ async fn import(docker: &Docker, image: &str, entrypoint: &str) {
 }
 
 /// The fixture as a static program.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let cache = Path::new(CACHE);
     let done = cache.join(format!("fixture-{:016x}", hash(SOURCE)));
     if !done.exists() {
@@ -156,7 +156,7 @@ pub(crate) async fn get(address: &Address, path: &str) -> String {
 }
 
 async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin, path: &str) -> String {
-    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();

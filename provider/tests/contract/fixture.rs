@@ -42,20 +42,39 @@ fn serve() {
     while !var("WAIT_FOR").is_empty() && !Path::new(&var("WAIT_FOR")).exists() {
         sleep(Duration::from_millis(20));
     }
+    if let Some(socket) = var("upstream_url").strip_prefix("unix:") {
+        // Behind the watchdog, which takes the calls, and writes a line about each.
+        thread::spawn(say_what_is_given);
+        return accept(&UnixListener::bind(socket).expect("bind the socket"));
+    }
     if var("SOCKET") == "1" {
         let socket = var("listen_socket");
         let unfinished = format!("{socket}.new");
         let _absent = std::fs::remove_file(&unfinished);
         let listener = UnixListener::bind(&unfinished).expect("bind the socket");
         std::fs::rename(&unfinished, &socket).expect("rename the socket");
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let reader = stream.try_clone().expect("clone");
-                thread::spawn(move || answer(reader, stream));
-            }
-        });
+        thread::spawn(move || accept(&listener));
     }
     let listener = TcpListener::bind(("0.0.0.0", 8080)).expect("bind the port");
+    for stream in listener.incoming().flatten() {
+        let reader = stream.try_clone().expect("clone");
+        thread::spawn(move || answer(reader, stream));
+    }
+}
+
+/// Prints what is put into a file in the folder that is shared with the gateway.
+fn say_what_is_given() {
+    let file = Path::new(&var("listen_socket")).with_file_name("say");
+    loop {
+        if let Ok(text) = std::fs::read_to_string(&file) {
+            std::fs::remove_file(&file).expect("remove what was said");
+            println!("{text}");
+        }
+        sleep(Duration::from_millis(5));
+    }
+}
+
+fn accept(listener: &UnixListener) {
     for stream in listener.incoming().flatten() {
         let reader = stream.try_clone().expect("clone");
         thread::spawn(move || answer(reader, stream));
