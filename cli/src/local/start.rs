@@ -4,20 +4,23 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use reqwest::Url;
 use tokio::time::{Instant, sleep};
 
-use super::{Probe, probe, state_dir};
-use crate::build::beside_this_program;
+use super::{Probe, probe, state_dir, stop};
+use crate::backend::ProviderKind;
+use crate::build::{beside_this_program, watchdog};
 use crate::config::Environment;
 use crate::error::{caused, hinted};
 
 /// The program.
 const PROGRAM: &str = "faas-gateway";
+/// What it runs functions under.
+const WATCHDOG: &str = "fwatchdog";
 /// The file in the state folder with what it says.
 const LOG: &str = "gateway.log";
 /// Longest wait until it listens: longer than it waits for its provider itself.
@@ -32,11 +35,20 @@ const TAIL: usize = 15;
 pub(super) struct Started {
     pub(super) pid: u32,
     pub(super) log: PathBuf,
+    pub(super) kind: ProviderKind,
 }
 
 /// Starts a gateway that listens at the URL's port, and waits until it answers.
-pub(super) async fn start(env: &Environment, url: &str, provider: Option<&str>) -> Result<Started> {
+pub(super) async fn start(
+    env: &Environment,
+    url: &str,
+    (kind, watchdog): (ProviderKind, Option<&Path>),
+) -> Result<Started> {
     let program = program(env)?;
+    let watchdog = match kind {
+        ProviderKind::Process => Some(find_watchdog(env, watchdog, &program)?),
+        _ => None,
+    };
     let folder = state_dir(env)?;
     DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|error| {
         let hint = "name another folder with FAAS_STATE_DIR";
@@ -47,22 +59,59 @@ pub(super) async fn start(env: &Environment, url: &str, provider: Option<&str>) 
     let file = file.with_context(|| log.display().to_string())?;
     let before = file.metadata()?.len();
     let port = Url::parse(url).ok().and_then(|url| url.port_or_known_default()).unwrap_or(8080);
-    let mut child = command(&program, &folder, file)?
-        .args(["--port", &port.to_string()])
-        .args(provider.into_iter().flat_map(|provider| ["--provider", provider]))
+    let child = command(&program, &folder, file)?
+        .args(["--port", &port.to_string(), "--provider", kind.name()])
+        .envs(watchdog.iter().map(|path| ("FAAS_WATCHDOG", path)))
         .spawn()
         .with_context(|| format!("{} cannot be run", program.display()))?;
+    let mut child = Unfinished(Some(child));
     let waited = wait(&mut child, url).await;
-    let started = Started { pid: child.id(), log };
-    waited.map(|()| started).map_err(|reason| {
+    let noted = waited.and_then(|()| child.keep(&folder).map_err(|error| format!("{error:#}")));
+    noted.map(|pid| Started { pid, log, kind }).map_err(|reason| {
         // One that came up too late must not surprise anyone later.
-        let _ = child.kill();
+        drop(child);
         let said = tail(&folder.join(LOG), before);
         hinted(
             format!("the gateway does not start: {reason}{said}"),
             "name one that runs with -g or OPENFAAS_URL",
         )
     })
+}
+
+/// A gateway that is being started: when nobody waits for it any more, it ends.
+struct Unfinished(Option<Child>);
+
+impl Unfinished {
+    /// From now on it stays.
+    fn keep(&mut self, folder: &Path) -> Result<u32> {
+        let pid = self.0.as_ref().map(Child::id).unwrap_or_default();
+        stop::note(folder, pid)?;
+        self.0 = None;
+        Ok(pid)
+    }
+
+    fn ended(&mut self) -> std::io::Result<Option<ExitStatus>> {
+        self.0.as_mut().map_or(Ok(None), Child::try_wait)
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            // Nothing else can be done about it.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The watchdog that functions will run under: as named, else beside this program or the gateway.
+fn find_watchdog(env: &Environment, flag: Option<&Path>, gateway: &Path) -> Result<PathBuf> {
+    let named = watchdog::find(flag, env.building.watchdog.as_deref())?;
+    let beside = || gateway.parent().map(|folder| folder.join(WATCHDOG));
+    let found = named.or_else(|| beside().filter(|path| path.is_file()));
+    // The gateway runs elsewhere.
+    Ok(std::path::absolute(found.ok_or_else(watchdog::missing)?)?)
 }
 
 /// It is not in this program's process group: Ctrl-C is not for it.
@@ -95,10 +144,10 @@ fn program(env: &Environment) -> Result<PathBuf> {
     })
 }
 
-async fn wait(child: &mut Child, url: &str) -> Result<(), String> {
+async fn wait(child: &mut Unfinished, url: &str) -> Result<(), String> {
     let deadline = Instant::now() + START_TIMEOUT;
     while Instant::now() < deadline {
-        if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
+        if let Some(status) = child.ended().map_err(|error| error.to_string())? {
             return Err(format!("it ended with {status}"));
         }
         if matches!(probe(url).await, Ok(Probe::Gateway)) {

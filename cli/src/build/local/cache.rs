@@ -14,6 +14,7 @@ use provider::bundle::Digest;
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
 
+use super::Bundle;
 use crate::config::Environment;
 use crate::error::{caused, hinted};
 
@@ -53,16 +54,13 @@ fn folder(root: &Path, function: &str, handler: &Path) -> Result<PathBuf> {
 }
 
 /// The archive that was built last, and its digest; `None` when none was.
-pub(crate) fn latest(
-    env: &Environment,
-    function: &str,
-    handler: &Path,
-) -> Result<Option<(Digest, PathBuf)>> {
+pub(crate) fn latest(env: &Environment, function: &str, handler: &Path) -> Result<Option<Bundle>> {
     let folder = folder(&root(env)?, function, handler)?;
     let Ok(text) = fs::read_to_string(folder.join("latest")) else { return Ok(None) };
     let Ok(digest) = text.trim().parse::<Digest>() else { return Ok(None) };
-    let path = archive(&folder, digest);
-    Ok(path.is_file().then_some((digest, path)))
+    let archive = archive(&folder, digest);
+    let bundle = Bundle { name: function.to_owned(), digest, archive };
+    Ok(bundle.archive.is_file().then_some(bundle))
 }
 
 fn archive(folder: &Path, digest: Digest) -> PathBuf {
@@ -244,10 +242,10 @@ mod tests {
             fs::write(&file, [byte]).unwrap();
             places.push(slot.keep(&file, Digest::new([byte; 32])).unwrap());
         }
-        let (digest, place) = latest(&env, "f", handler).unwrap().unwrap();
-        assert_eq!((digest, &place), (Digest::new([2; 32]), &places[1]));
+        let newest = latest(&env, "f", handler).unwrap().unwrap();
+        assert_eq!((newest.digest, &newest.archive), (Digest::new([2; 32]), &places[1]));
         assert!(!places[0].exists());
-        fs::remove_file(place).unwrap();
+        fs::remove_file(newest.archive).unwrap();
         assert!(latest(&env, "f", handler).unwrap().is_none());
     }
 
