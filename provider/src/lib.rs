@@ -15,6 +15,8 @@ mod json;
 mod log;
 mod name;
 mod namespace;
+#[cfg(feature = "programs")]
+pub mod programs;
 mod quantity;
 mod scale;
 mod secret;

@@ -12,7 +12,7 @@ const FIELDS: [usize; 3] = [1, 3, 9];
 
 /// The program that listens at a URL's port and its pid, for people; `None` when it cannot be
 /// known.
-pub(super) fn holder(url: &str) -> Option<String> {
+pub(crate) fn holder(url: &str) -> Option<String> {
     let port = Url::parse(url).ok()?.port_or_known_default()?;
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
     let inodes: Vec<String> = tables

@@ -1,6 +1,6 @@
 //! The gateway of this machine: finds it, starts it, logs in at it.
 
-mod holder;
+pub(crate) mod holder;
 mod start;
 mod stop;
 
