@@ -124,8 +124,8 @@ pub(crate) async fn build_folder(
 }
 
 async fn open(plan: &Plan, env: &Environment, line: &mut Line) -> Result<Slot> {
-    line.step("waiting for the function's folder in the cache");
-    let slot = Slot::open(env, &plan.name, &plan.handler).await?;
+    let waiting = || line.step("waiting for another build of it to end");
+    let slot = Slot::open(env, (&plan.name, &plan.handler), waiting).await?;
     if plan.fresh {
         slot.clear()?;
     }
