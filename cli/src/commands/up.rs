@@ -17,7 +17,8 @@ use crate::gateway::{Backend, Gateway};
 use crate::interrupt::unless_interrupted;
 use crate::output::{Table, line, print, talk};
 use crate::stack::{Function, Stack};
-use crate::{Context, local, watch};
+use crate::watch::{self, Begun};
+use crate::{Context, local};
 
 /// Arguments of `faas up`.
 #[derive(Debug, clap::Args)]
@@ -59,15 +60,13 @@ type Failed = Vec<(String, anyhow::Error)>;
 pub async fn run(args: Args, context: &Context) -> Result<()> {
     let started = unless_interrupted(first(&args, context)).await?;
     match started {
-        Some((gateway, backend)) if args.watch => {
-            watch::run(&args, context, (&gateway, backend)).await
-        }
+        Some(begun) if args.watch => watch::run(&args, context, &begun).await,
         _ => Ok(()),
     }
 }
 
 /// Everything but watching. With `--watch`, functions that fail are told and may get well later.
-async fn first(args: &Args, context: &Context) -> Result<Option<(Gateway, Backend)>> {
+async fn first(args: &Args, context: &Context) -> Result<Option<Begun>> {
     let since = Instant::now();
     let (stack, functions) = context.functions().await?;
     let options = args.update.options()?;
@@ -98,9 +97,9 @@ async fn first(args: &Args, context: &Context) -> Result<Option<(Gateway, Backen
     let whole = all_or_names(failed, all);
     if args.watch {
         whole.err().iter().for_each(report);
-        return Ok(Some((gateway, backend)));
+        return Ok(Some(Begun { gateway, backend, ready }));
     }
-    whole.map(|()| Some((gateway, backend)))
+    whole.map(|()| None)
 }
 
 /// `--skip-deploy`.

@@ -52,6 +52,8 @@ pub(super) struct Files {
     ignored: Vec<Ignored>,
     project: PathBuf,
     pending: Changes,
+    /// Files that were made since the last word of changes.
+    made: BTreeSet<PathBuf>,
     since: Option<Instant>,
 }
 
@@ -69,6 +71,7 @@ impl Files {
             ignored: Vec::new(),
             project: project.to_owned(),
             pending: Changes::default(),
+            made: BTreeSet::new(),
             since: None,
         })
     }
@@ -98,16 +101,25 @@ impl Files {
                     let until = (Instant::now() + QUIET).min(since + LONGEST);
                     match timeout_at(until, self.events.next()).await {
                         Ok(event) => event,
-                        Err(_) => {
-                            self.since = None;
-                            return Ok(std::mem::take(&mut self.pending));
-                        }
+                        Err(_) => match self.finish() {
+                            Some(changes) => return Ok(changes),
+                            None => continue,
+                        },
                     }
                 }
             };
             let event = event.ok_or_else(|| anyhow!("files are watched no more"))?;
             self.take(event.context("files cannot be watched")?)?;
         }
+    }
+
+    /// What has come together; `None` when it was only files that came and went.
+    fn finish(&mut self) -> Option<Changes> {
+        self.since = None;
+        let (mut changes, made) =
+            (std::mem::take(&mut self.pending), std::mem::take(&mut self.made));
+        changes.paths.retain(|path| !made.contains(path) || path.symlink_metadata().is_ok());
+        (changes.lost || !changes.paths.is_empty()).then_some(changes)
     }
 
     fn read_lists(&mut self) {
@@ -201,8 +213,11 @@ impl Files {
 
     fn file(&mut self, mask: EventMask, path: PathBuf) {
         // A new file is whole when it is closed; only links are so at once.
-        if mask.contains(EventMask::CREATE) && !path.is_symlink() {
-            return;
+        if mask.contains(EventMask::CREATE) {
+            self.made.insert(path.clone());
+            if !path.is_symlink() {
+                return;
+            }
         }
         let single = self.watched.files.contains(&path);
         if !single && (!self.is_inside(&path) || self.is_ignored(&path, false)) {
@@ -309,6 +324,8 @@ mod tests {
         let mut project = Project::new();
         project.write("f/.a.swp");
         project.write("f/sub/node_modules/x");
+        project.write("f/gone");
+        fs::remove_file(project.at("f/gone")).unwrap();
         project.write("other");
         project.write("f/a");
         project.write("f/sub/ö b");
@@ -319,8 +336,8 @@ mod tests {
     #[tokio::test]
     async fn saves_by_rename_links_and_removals() {
         let mut project = Project::new();
-        project.write("f/a~");
-        fs::rename(project.at("f/a~"), project.at("f/a")).unwrap();
+        project.write("f/new");
+        fs::rename(project.at("f/new"), project.at("f/a")).unwrap();
         assert_eq!(project.next().await, ["f/a"]);
         symlink("a", project.at("f/link")).unwrap();
         assert_eq!(project.next().await, ["f/link"]);

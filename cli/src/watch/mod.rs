@@ -29,6 +29,17 @@ use files::{Changes, Files, Watched};
 use lines::Lines;
 use swap::{Bench, Order, Outcome};
 
+/// What `faas up` has done when watching begins.
+#[derive(Debug)]
+pub struct Begun {
+    /// The gateway.
+    pub gateway: Gateway,
+    /// What it runs functions from.
+    pub backend: Backend,
+    /// The functions that are live, as they were deployed.
+    pub ready: Vec<provider::Function>,
+}
+
 /// What is known of one function.
 #[derive(Default)]
 struct Live {
@@ -72,7 +83,7 @@ struct Watch<'a> {
 pub async fn run(
     args: &Args,
     context: &Context,
-    (gateway, backend): (&Gateway, Backend),
+    Begun { gateway, backend, ready }: &Begun,
 ) -> Result<()> {
     let mut interrupts = Interrupts::listen()?;
     let (stack, _) = context.functions().await?;
@@ -80,7 +91,7 @@ pub async fn run(
         Some(Source::Path(path)) => Some(std::path::absolute(path)?),
         _ => None,
     };
-    let bench = Bench { args, context, gateway, backend, options: args.options()? };
+    let bench = Bench { args, context, gateway, backend: *backend, options: args.options()? };
     let mut watch = Watch {
         bench,
         stack: Rc::new(stack.clone()),
@@ -91,6 +102,11 @@ pub async fn run(
     };
     let mut files = Files::new(&std::path::absolute(".")?)?;
     watch.read_stack(Rc::clone(&watch.stack))?;
+    for wire in ready {
+        if let Some(live) = watch.live.get_mut(&wire.service) {
+            live.last = Some(Rc::new(wire.clone()));
+        }
+    }
     files.watch(watch.watched())?;
     talk("Watching: what is saved goes live. Ctrl-C ends watching.");
     loop {
