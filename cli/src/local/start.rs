@@ -129,19 +129,26 @@ fn command(program: &Path, folder: &Path, log: File) -> Result<Command> {
 }
 
 fn program(env: &Environment) -> Result<PathBuf> {
-    if let Some(path) = beside_this_program(PROGRAM) {
-        return Ok(path);
+    if let Some(path) = env.building.gateway.clone().or_else(|| beside_this_program(PROGRAM)) {
+        return match path.is_file() {
+            true => Ok(std::path::absolute(path)?),
+            false => Err(no_program()),
+        };
     }
     let path = env.building.path.as_deref().unwrap_or_default();
     let found =
         std::env::split_paths(path).map(|folder| folder.join(PROGRAM)).find(|file| file.is_file());
-    found.ok_or_else(|| {
-        let hint = format!("name a gateway with -g or OPENFAAS_URL, or put {PROGRAM} beside faas");
-        hinted(
-            format!("no gateway runs here, and the program {PROGRAM} to start one is not found"),
-            hint,
-        )
-    })
+    found.ok_or_else(no_program)
+}
+
+fn no_program() -> anyhow::Error {
+    let hint = format!(
+        "put {PROGRAM} beside faas, name it with FAAS_GATEWAY, or a gateway that runs with OPENFAAS_URL"
+    );
+    hinted(
+        format!("no gateway runs here, and the program {PROGRAM} to start one is not found"),
+        hint,
+    )
 }
 
 async fn wait(child: &mut Unfinished, url: &str) -> Result<(), String> {
@@ -171,6 +178,69 @@ fn tail(log: &Path, from: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An environment whose gateway is a script.
+    fn env(folder: &Path, script: &str) -> Environment {
+        let program = folder.join(PROGRAM);
+        // By another process: what this one has open for writing can be run by nobody.
+        let write = "printf '#!/bin/sh\\n%s\\n' \"$1\" > \"$2\" && chmod 755 \"$2\"";
+        let mut shell = Command::new("sh");
+        shell.args(["-c", write, "sh", script]).arg(&program);
+        assert!(shell.status().unwrap().success());
+        let mut env = Environment::default();
+        env.building.gateway = Some(program);
+        env.building.state_dir = Some(folder.join("state dir"));
+        env.building.watchdog = Some(folder.join(PROGRAM));
+        env
+    }
+
+    #[tokio::test]
+    async fn one_that_ends_at_once_tells_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let env = env(folder.path(), "echo \"$@\"; echo \"$FAAS_WATCHDOG\"; exit 4");
+        let kind = (ProviderKind::Process, None);
+        let error = start(&env, "http://127.0.0.1:1", kind).await.unwrap_err().to_string();
+        let state = folder.path().join("state dir");
+        let arguments = format!("--state-dir {} --port 1 --provider process", state.display());
+        assert!(error.contains("it ended with exit status: 4"), "{error}");
+        assert!(error.contains(&arguments), "{error}");
+        let watchdog = folder.path().join(PROGRAM);
+        assert!(error.contains(&format!("| {}", watchdog.display())), "{error}");
+        assert!(stop::ours(&state).is_none());
+    }
+
+    #[tokio::test]
+    async fn one_that_nobody_waits_for_any_more_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let pid = folder.path().join("pid");
+        let script =
+            format!("echo $$ > '{0}.new'; mv '{0}.new' '{0}'; exec sleep 1000", pid.display());
+        let env = env(folder.path(), &script);
+        let begun = async {
+            while !pid.exists() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            _ = start(&env, "http://127.0.0.1:1", (ProviderKind::Docker, None)) => panic!("it waits"),
+            () = begun => {}
+        }
+        let process = format!("/proc/{}", std::fs::read_to_string(pid).unwrap().trim());
+        assert!(!Path::new(&process).exists());
+    }
+
+    #[tokio::test]
+    async fn programs_that_are_missing_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut env = env(folder.path(), "");
+        env.building.watchdog = Some(folder.path().join("none"));
+        let kind = (ProviderKind::Process, None);
+        let error = start(&env, "http://127.0.0.1:1", kind).await.unwrap_err().to_string();
+        assert!(error.starts_with("FAAS_WATCHDOG names "), "{error}");
+        env.building.gateway = Some(folder.path().join("none"));
+        let error = start(&env, "http://127.0.0.1:1", kind).await.unwrap_err().to_string();
+        assert!(error.contains("no gateway runs here, and the program"), "{error}");
+    }
 
     #[test]
     fn only_new_lines_are_shown() {

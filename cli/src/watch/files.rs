@@ -109,7 +109,7 @@ impl Files {
                 }
             };
             let event = event.ok_or_else(|| anyhow!("files are watched no more"))?;
-            self.take(event.context("files cannot be watched")?)?;
+            self.take(&event.context("files cannot be watched")?)?;
         }
     }
 
@@ -166,7 +166,7 @@ impl Files {
         Ok(())
     }
 
-    fn take(&mut self, event: EventOwned) -> Result<()> {
+    fn take(&mut self, event: &EventOwned) -> Result<()> {
         if event.mask.contains(EventMask::Q_OVERFLOW) {
             self.pending.lost = true;
             self.begin(Instant::now());

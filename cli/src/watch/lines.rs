@@ -68,7 +68,7 @@ impl<'a> Lines<'a> {
     }
 
     fn render(&self, line: &LogLine) -> String {
-        let width = self.names.keys().map(|name| name.len()).max().unwrap_or_default();
+        let width = self.names.keys().map(String::len).max().unwrap_or_default();
         let name = format!("{:width$} |", line.name);
         let text = plain(line.text.trim_end());
         let colour = self.names.get(&line.name).map(|index| COLOURS[index % COLOURS.len()]);

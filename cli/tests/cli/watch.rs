@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -177,14 +176,16 @@ fn a_function_alone_ends_with_its_confiner_or_with_ctrl_c() {
     let line = |rest: &str| format!("local-run a --port {port} --filter * {rest}");
     let none = line("--watchdog ./none");
     home.run(&none).bad(1, &["--watchdog names ./none, which is no file", "hint: name the static"]);
-    let confiner = |home: Home, script: &str| {
-        let home = home.file("confiner", &format!("#!/bin/sh\n{script}"));
-        fs::set_permissions(home.path("confiner"), PermissionsExt::from_mode(0o755)).unwrap();
-        home
+    // By another process: what this one has open for writing can be run by nobody.
+    let confiner = |script: &str| {
+        let write = "printf '#!/bin/sh\\n%s\\n' \"$1\" > \"$2\" && chmod 755 \"$2\"";
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", write, "sh", script]).arg(home.path("confiner"));
+        assert!(shell.status().unwrap().success());
     };
     let dies = r#"echo '{"code":null,"signal":null,"out_of_memory":false,"error":"no such sandbox","at":"2026-01-01T00:00:00Z"}' > "$2/exit.json"
         ls "$2/bundle"; exit 1"#;
-    let home = confiner(home, dies);
+    confiner(dies);
     let run = home.run(&line("--watchdog ./confiner -e K=v"));
     run.bad(1, &["function a ended: no such sandbox"]);
     assert!(run.stdout.contains("index.sh"), "{run:?}");
@@ -192,7 +193,7 @@ fn a_function_alone_ends_with_its_confiner_or_with_ctrl_c() {
 
     let waits = r#"echo "$2" > folder.new; mv folder.new folder; trap 'exit 0' TERM
         while :; do sleep 0.05; done"#;
-    let home = confiner(home, waits);
+    confiner(waits);
     let mut running = Running::start(&home, &line("--watchdog ./confiner"));
     wait_for(|| home.path("folder").exists());
     let folder = fs::read_to_string(home.path("folder")).unwrap();
