@@ -9,7 +9,7 @@ use crate::error::usage;
 /// Builds, deploys and calls functions.
 #[derive(Debug, Parser)]
 #[command(name = "faas", version, propagate_version = true, infer_long_args = false)]
-#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage.")]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.")]
 pub struct Cli {
     /// Flags of every verb.
     #[command(flatten)]

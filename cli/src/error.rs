@@ -50,6 +50,12 @@ pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Err
     Failure { message, hint, code: exit::USAGE, source: None }.into()
 }
 
+/// The person broke it off: exit code 130.
+pub fn interrupted() -> anyhow::Error {
+    let message = "interrupted".to_owned();
+    Failure { message, hint: None, code: exit::INTERRUPTED, source: None }.into()
+}
+
 /// The exit code of an error.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     if is_broken_pipe(error) {
@@ -115,5 +121,6 @@ mod tests {
         let pipe = io::Error::from(io::ErrorKind::BrokenPipe);
         assert_eq!(exit_code(&pipe.into()), exit::SUCCESS);
         assert_eq!(exit_code(&anyhow::anyhow!("x")), exit::FAILURE);
+        assert_eq!(exit_code(&interrupted()), exit::INTERRUPTED);
     }
 }

@@ -5,6 +5,7 @@
 //! through [`output`], and returns an error that [`error`] turns into text and an exit code.
 
 pub mod args;
+pub mod backend;
 pub mod build;
 pub mod commands;
 pub mod config;
@@ -13,12 +14,14 @@ pub mod deploy;
 pub mod error;
 pub mod exit;
 pub mod gateway;
+pub mod interrupt;
 pub mod local;
 pub mod output;
 pub mod stack;
 pub mod store;
 pub mod template;
 pub mod tree;
+pub mod watch;
 
 pub use args::{Cli, command};
 pub use config::Environment;

@@ -61,6 +61,12 @@ pub struct ImageFlags {
     pub quiet: bool,
 }
 
+impl Default for ImageFlags {
+    fn default() -> Self {
+        Self { parallel: 1, tag: TagMode::default(), quiet: false }
+    }
+}
+
 impl BuildFlags {
     /// The build arguments.
     pub fn arguments(&self) -> BTreeMap<String, String> {

@@ -12,18 +12,25 @@ mod registry;
 mod run;
 mod session;
 mod tag;
-mod watchdog;
+pub(crate) mod watchdog;
 
 use futures_util::{StreamExt, stream};
 
 pub use flags::{BuildFlags, ImageFlags};
+pub(crate) use progress::{Progress, plain};
 pub use push::push_all;
 pub use registry::named_host;
 pub use run::{Job, build_all};
 pub use tag::{TagMode, image_name};
 pub use watchdog::beside_this_program;
 
+use crate::config::DockerEnvironment;
 use crate::error::hinted;
+
+/// Whether there is a Docker engine that answers.
+pub(crate) async fn engine_answers(docker: &DockerEnvironment) -> bool {
+    engine::Engine::connect(docker).await.is_ok()
+}
 
 /// Does something for all, several at once; gives back what went wrong.
 async fn each<T, F: Future<Output = anyhow::Result<()>>>(

@@ -1,10 +1,14 @@
-//! `faas build`: functions to images.
+//! `faas build`: functions to images or bundles.
 
 use anyhow::Result;
 
 use crate::Context;
+use crate::backend::{ProviderKind, to_build};
+use crate::build::local::{Outcome, build_bundles};
 use crate::build::{BuildFlags, ImageFlags, Job, build_all};
 use crate::error::usage;
+use crate::gateway::Backend;
+use crate::interrupt::unless_interrupted;
 use crate::stack::{Configuration, Function};
 
 /// Arguments of `faas build`.
@@ -16,6 +20,10 @@ pub struct Args {
     images: ImageFlags,
     #[command(flatten)]
     single: Single,
+    /// What functions will run as [default: FAAS_PROVIDER, then as the gateway runs them, then
+    /// docker where an engine answers]
+    #[arg(long, value_name = "PROVIDER", value_enum)]
+    provider: Option<ProviderKind>,
 }
 
 /// A function without a stack file.
@@ -49,6 +57,10 @@ impl Single {
 
 /// Builds one function, or those of the stack.
 pub async fn run(args: Args, context: &Context) -> Result<()> {
+    unless_interrupted(build(args, context)).await
+}
+
+async fn build(args: Args, context: &Context) -> Result<()> {
     let (flags, images) = (&args.flags, &args.images);
     if let Some(function) = args.single.function() {
         if !provider::is_dns_label(&function.name) {
@@ -61,5 +73,11 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     }
     let (stack, functions) = context.functions().await?;
     let configuration = &stack.configuration;
-    build_all(&Job { functions: &functions, configuration, flags, images }, context).await
+    let job = Job { functions: &functions, configuration, flags, images };
+    if !flags.shrinkwrap && to_build(args.provider, context).await? == Backend::Bundles {
+        let Outcome { failed, .. } = build_bundles(&job, context).await;
+        let failed = failed.into_iter().map(|(_, error)| error).collect();
+        return super::all_or_error(failed, functions.len(), "built");
+    }
+    build_all(&job, context).await
 }

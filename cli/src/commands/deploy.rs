@@ -1,13 +1,20 @@
 //! `faas deploy`: functions go to the gateway.
 
+use std::path::Path;
+
 use anyhow::Result;
 use provider::Function;
 
 use crate::Context;
 use crate::args::{GatewayArgs, Target};
 use crate::build::TagMode;
-use crate::deploy::{FunctionFlags, TemplateFlags, UpdateFlags, deploy_function, prepare};
-use crate::error::usage;
+use crate::build::local::latest;
+use crate::deploy::{
+    FunctionFlags, TemplateFlags, UpdateFlags, deploy_function, prepare, prepare_bundle,
+};
+use crate::error::{hinted, usage};
+use crate::gateway::{Backend, Gateway};
+use crate::stack;
 
 /// Arguments of `faas deploy`.
 #[derive(Debug, clap::Args)]
@@ -43,8 +50,8 @@ pub struct Args {
 /// Deploys one image, or the functions of the stack; tries all of them before it fails.
 pub async fn run(args: Args, context: &Context) -> Result<()> {
     let options = args.update.options()?;
-    let functions = wanted(&args, context).await?;
     let gateway = context.gateway(&args.gateway).await?;
+    let functions = wanted(&args, context, &gateway).await?;
     gateway.warn_if_plain();
     let mut failed = Vec::new();
     for function in &functions {
@@ -55,10 +62,10 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     super::all_or_error(failed, functions.len(), "deployed")
 }
 
-async fn wanted(args: &Args, context: &Context) -> Result<Vec<Function>> {
+async fn wanted(args: &Args, context: &Context, gateway: &Gateway) -> Result<Vec<Function>> {
     let mut functions = match (&args.name, &args.image) {
         (Some(name), Some(image)) => vec![single(name, image)?],
-        _ => of_stack(args, context).await?,
+        _ => of_stack(args, context, gateway).await?,
     };
     for function in &mut functions {
         if let Some(namespace) = &args.namespace {
@@ -74,15 +81,36 @@ fn single(name: &str, image: &str) -> Result<Function> {
     Ok(Function { service: name, namespace, image: image.to_owned(), ..Default::default() })
 }
 
-async fn of_stack(args: &Args, context: &Context) -> Result<Vec<Function>> {
+async fn of_stack(args: &Args, context: &Context, gateway: &Gateway) -> Result<Vec<Function>> {
     if context.stack().await?.is_none() {
         let hint = "give --name and --image, or a stack file with -f";
         return Err(usage("there is nothing to deploy", hint));
     }
     let (stack, functions) = context.functions().await?;
+    let built = functions.iter().any(|function| is_built(function));
+    let bundles = built && gateway.backend().await == Backend::Bundles;
     let mut all = Vec::new();
     for function in functions {
-        all.push(prepare(stack, function, args.tag, &args.template).await?);
+        all.push(match bundles && is_built(function) {
+            true => prepare_bundle(stack, function, given(function, context, gateway).await?)?,
+            false => prepare(stack, function, args.tag, &args.template).await?,
+        });
     }
     Ok(all)
+}
+
+/// Whether it comes from a handler, and not from elsewhere.
+fn is_built(function: &stack::Function) -> bool {
+    !function.skip_build && !function.lang.is_empty() && !function.handler.is_empty()
+}
+
+/// Gives the gateway the bundle that was built last; what stands in the place of its image.
+async fn given(function: &stack::Function, context: &Context, gateway: &Gateway) -> Result<String> {
+    let name = &function.name;
+    let Some(bundle) = latest(&context.env, name, Path::new(&function.handler))? else {
+        let message = format!("function {name} is not built for a gateway that runs processes");
+        return Err(hinted(message, "use `faas build --provider process` first, or `faas up`"));
+    };
+    gateway.put_bundle(bundle.digest, &bundle.archive).await?;
+    Ok(bundle.image())
 }

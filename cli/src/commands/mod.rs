@@ -9,9 +9,11 @@ pub mod build;
 pub mod completion;
 pub mod deploy;
 pub mod describe;
+pub mod down;
 pub mod generate;
 pub mod invoke;
 pub mod list;
+pub mod local_run;
 pub mod login;
 pub mod logout;
 pub mod logs;
@@ -69,12 +71,16 @@ pub enum Command {
     New(new::Args),
     /// Manage templates
     Template(template::Args),
-    /// Build the images of functions
+    /// Build functions: their images, or bundles where they run as processes
     Build(build::Args),
     /// Push the images of functions
     Push(push::Args),
-    /// Build, push and deploy functions
+    /// Build, push and deploy functions; starts a gateway when none is there
     Up(Box<up::Args>),
+    /// Remove the functions of the stack, and stop a gateway that `up` started
+    Down(down::Args),
+    /// Build one function and run it alone, without a gateway
+    LocalRun(local_run::Args),
 }
 
 impl Command {
@@ -102,6 +108,8 @@ impl Command {
             Self::Build(args) => build::run(args, context).await,
             Self::Push(args) => push::run(args, context).await,
             Self::Up(args) => up::run(*args, context).await,
+            Self::Down(args) => down::run(args, context).await,
+            Self::LocalRun(args) => local_run::run(args, context).await,
         }
     }
 }

@@ -13,6 +13,8 @@ pub struct Building {
     pub template_store: Option<String>,
     /// `FAAS_WATCHDOG`: the watchdog's static binary.
     pub watchdog: Option<PathBuf>,
+    /// `FAAS_GATEWAY`: the gateway's binary.
+    pub gateway: Option<PathBuf>,
     /// `FAAS_STATE_DIR`: the folder of the local gateway.
     pub state_dir: Option<PathBuf>,
     /// `XDG_STATE_HOME`: where users' programs keep their state.
@@ -53,6 +55,7 @@ impl Building {
             template_url: text("OPENFAAS_TEMPLATE_URL"),
             template_store: text("OPENFAAS_TEMPLATE_STORE_URL"),
             watchdog: path("FAAS_WATCHDOG"),
+            gateway: path("FAAS_GATEWAY"),
             state_dir: path("FAAS_STATE_DIR"),
             xdg_state_home: path("XDG_STATE_HOME"),
             xdg_cache_home: path("XDG_CACHE_HOME"),

@@ -21,10 +21,7 @@ pub async fn deploy_function(
         return Err(hinted(format!("function {name} has no image"), hint));
     }
     output::talk(&format!("Deploying: {name}."));
-    let answer = send(gateway, function, options).await?;
-    if !answer.status.is_success() {
-        return Err(refused(name, &answer));
-    }
+    let answer = deploy_quietly(gateway, function, options).await?;
     if answer.status == StatusCode::OK && options.update {
         let text = format!("Function {name} already exists, attempting rolling-update.");
         output::line(&text)?;
@@ -35,6 +32,16 @@ pub async fn deploy_function(
         wait::until_ready(gateway, function, options.timeout).await?;
     }
     Ok(())
+}
+
+/// Deploys a function and says nothing of it.
+pub(crate) async fn deploy_quietly(
+    gateway: &Gateway,
+    function: &Function,
+    options: &Options,
+) -> Result<Answer> {
+    let answer = send(gateway, function, options).await?;
+    if answer.status.is_success() { Ok(answer) } else { Err(refused(&function.service, &answer)) }
 }
 
 async fn send(gateway: &Gateway, function: &Function, options: &Options) -> Result<Answer> {

@@ -7,5 +7,7 @@ mod wait;
 
 pub use flags::{FunctionFlags, Options, UpdateFlags};
 pub use flow::deploy_function;
-pub use prepare::{TemplateFlags, prepare};
+pub(crate) use flow::deploy_quietly;
+pub use prepare::{TemplateFlags, prepare, prepare_bundle};
 pub use wait::until_ready;
+pub(crate) use wait::watch as watch_until_ready;

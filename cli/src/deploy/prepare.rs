@@ -37,3 +37,12 @@ pub async fn prepare(
     }
     Ok(wire)
 }
+
+/// The function as it is deployed from a bundle, which says itself how it is run.
+pub fn prepare_bundle(
+    stack: &Stack,
+    function: &stack::Function,
+    image: String,
+) -> Result<Function> {
+    Ok(Function { image, ..stack.to_function(function)? })
+}

@@ -10,8 +10,11 @@ use crate::error::{caused, hinted};
 use crate::gateway::{Gateway, Seen};
 use crate::output;
 
-/// Time between two looks. The API has no events to wait for.
-const INTERVAL: Duration = Duration::from_millis(300);
+/// Time between two looks: short at first, since processes are ready at once, then longer. The
+/// API has no events to wait for.
+const INTERVALS: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(300));
+/// Which part of the time that has passed goes by until the next look.
+const SHARE: u32 = 16;
 /// How long a reason may stand before it counts as the outcome: it may pass by itself.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -28,15 +31,32 @@ enum Progress {
 
 /// Waits until the function's newest generation is ready; an error says why it is not.
 pub async fn until_ready(gateway: &Gateway, function: &Function, limit: Duration) -> Result<()> {
-    let name = &function.service;
-    let deadline = Instant::now() + limit;
-    let mut wrong: Option<(String, Instant)> = None;
     let mut said = String::new();
+    let say = |state: String| {
+        if state != said {
+            output::talk(&format!("Waiting for {}: {state}.", function.service));
+            said = state;
+        }
+    };
+    watch(gateway, (function, limit), say).await?;
+    Ok(output::line(&format!("Ready: {}.", function.service))?)
+}
+
+/// The same, but says nothing to anybody: `say` is told how it goes.
+pub(crate) async fn watch(
+    gateway: &Gateway,
+    (function, limit): (&Function, Duration),
+    mut say: impl FnMut(String),
+) -> Result<()> {
+    let name = &function.service;
+    let started = Instant::now();
+    let deadline = started + limit;
+    let mut wrong: Option<(String, Instant)> = None;
     loop {
         let seen = gateway.function(name, &function.namespace).await?;
         let seen = seen.ok_or_else(|| anyhow!("function {name} is gone"))?;
         let state = match progress(&seen) {
-            Progress::Ready => return Ok(output::line(&format!("Ready: {name}."))?),
+            Progress::Ready => return Ok(()),
             Progress::Waiting { ready, wanted } => {
                 wrong = None;
                 format!("{ready} of {wanted} replicas ready")
@@ -50,14 +70,12 @@ pub async fn until_ready(gateway: &Gateway, function: &Function, limit: Duration
                 reason
             }
         };
-        if state != said {
-            output::talk(&format!("Waiting for {name}: {state}."));
-            said = state;
-        }
-        if Instant::now() + INTERVAL > deadline {
+        say(state);
+        let interval = (started.elapsed() / SHARE).clamp(INTERVALS.0, INTERVALS.1);
+        if Instant::now() + interval > deadline {
             return Err(too_late(name, limit, wrong.map(|(reason, _)| reason)));
         }
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep(interval).await;
     }
 }
 

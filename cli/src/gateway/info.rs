@@ -37,7 +37,7 @@ impl Gateway {
         let what = "cannot ask for the gateway's version";
         let request = self.request(Method::GET, "/system/info");
         let answer = self.ask_within(limit, request).await?.success(what)?;
-        Ok(info(&answer.json(what)?))
+        Ok(Info::read(&answer.json(what)?))
     }
 
     /// Whether the gateway says that it is well.
@@ -47,18 +47,21 @@ impl Gateway {
     }
 }
 
-/// Reads what is there; gateways with a broken provider say `null` (contract 1.8).
-fn info(answer: &Value) -> Info {
-    let text =
-        |path: &str| answer.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
-    Info {
-        gateway: Version { release: text("/version/release"), sha: text("/version/sha") },
-        provider: text("/provider/provider"),
-        orchestration: text("/provider/orchestration"),
-        provider_version: Version {
-            release: text("/provider/version/release"),
-            sha: text("/provider/version/sha"),
-        },
+impl Info {
+    /// Reads what is there; gateways with a broken provider say `null` (contract 1.8).
+    pub(super) fn read(answer: &Value) -> Self {
+        let text = |path: &str| {
+            answer.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        Self {
+            gateway: Version { release: text("/version/release"), sha: text("/version/sha") },
+            provider: text("/provider/provider"),
+            orchestration: text("/provider/orchestration"),
+            provider_version: Version {
+                release: text("/provider/version/release"),
+                sha: text("/provider/version/sha"),
+            },
+        }
     }
 }
 
@@ -70,9 +73,9 @@ mod tests {
 
     #[test]
     fn odd_answers_are_read_as_far_as_they_go() {
-        assert_eq!(info(&json!(null)), Info::default());
-        assert_eq!(info(&json!({"provider": null, "version": 3})), Info::default());
-        let some = info(&json!({"version": {"release": "1"}, "provider": {"provider": "p"}}));
+        assert_eq!(Info::read(&json!(null)), Info::default());
+        assert_eq!(Info::read(&json!({"provider": null, "version": 3})), Info::default());
+        let some = Info::read(&json!({"version": {"release": "1"}, "provider": {"provider": "p"}}));
         assert_eq!((some.gateway.release.as_str(), some.provider.as_str()), ("1", "p"));
     }
 }

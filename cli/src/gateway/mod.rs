@@ -2,6 +2,7 @@
 //!
 //! This file holds the connection: address, credentials, errors. Each noun has a file of its own.
 
+mod bundles;
 mod functions;
 mod info;
 mod logs;
@@ -21,6 +22,7 @@ use crate::config::{Auth, AuthKind, ConfigFile, Environment};
 use crate::error::{caused, hinted, usage};
 use crate::output::{self, style};
 
+pub use bundles::Backend;
 pub use info::Info;
 pub use logs::{LogStream, LogsQuery};
 pub use seen::{Seen, Usage};

@@ -1,6 +1,8 @@
 //! The gateway of this machine: finds it, starts it, logs in at it.
 
+pub(crate) mod holder;
 mod start;
+mod stop;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,9 +11,11 @@ use anyhow::Result;
 use reqwest::{Method, StatusCode, Url};
 
 use crate::args::GatewayArgs;
+use crate::backend::ProviderKind;
+use crate::build::Job;
 use crate::config::{Auth, ConfigFile, DEFAULT_GATEWAY, Environment};
 use crate::error::hinted;
-use crate::gateway::Gateway;
+use crate::gateway::{Backend, Gateway};
 use crate::output::{talk, warn};
 use crate::{Context, VERSION};
 use start::Started;
@@ -40,10 +44,10 @@ enum Probe {
 pub async fn gateway(
     context: &Context,
     args: &GatewayArgs,
-    provider: Option<&str>,
-) -> Result<Gateway> {
+    asked: &Asked<'_>,
+) -> Result<(Gateway, Backend)> {
     let url = context.gateway_url(args).await?;
-    let started = start_if_none(context, args, (&url, provider)).await?;
+    let started = start_if_none(context, args, (&url, asked)).await?;
     let gateway = Gateway::new(&url, args, &context.env)?;
     let wanted = is_local(&url) && args.token.is_none() && !accepts(&gateway).await;
     let login = if wanted { login(context, &url).await? } else { None };
@@ -53,14 +57,53 @@ pub async fn gateway(
         None => gateway,
     };
     // One that is away, or refuses the login, says so now: building may take minutes.
-    gateway.ask(gateway.request(Method::GET, "/system/info")).await?;
-    Ok(gateway)
+    let info = gateway.ask(gateway.request(Method::GET, "/system/info")).await?;
+    let backend = Backend::of_answer(&info);
+    asked.warn_unless(backend, &url);
+    Ok((gateway, backend))
+}
+
+/// What is asked of a gateway that has to be started.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Where it runs functions, as the person wants it.
+    pub kind: ProviderKind,
+    /// What it is to run.
+    pub job: &'a Job<'a>,
+}
+
+impl Asked<'_> {
+    /// One that runs already stays as it is.
+    fn warn_unless(&self, backend: Backend, url: &str) {
+        let runs = match (self.kind, backend) {
+            (ProviderKind::Docker, Backend::Bundles) => "processes",
+            (ProviderKind::Process, Backend::Images) => "images",
+            _ => return,
+        };
+        let name = self.kind.name();
+        warn(&format!(
+            "the gateway at {url} runs {runs}: --provider {name} is for one that is yet to start"
+        ));
+    }
+}
+
+/// Stops the gateway of this machine when `faas up` started it; whether it did.
+pub async fn stop(env: &Environment) -> Result<bool> {
+    let folder = state_dir(env)?;
+    let Some(pid) = stop::ours(&folder) else { return Ok(false) };
+    talk(&format!("Stopping the gateway (pid {}).", pid.as_raw_nonzero()));
+    stop::stop(&folder, pid).await.map(|()| true)
+}
+
+/// Whether `faas up` started the gateway of this machine, and it runs.
+pub fn is_ours(env: &Environment) -> bool {
+    state_dir(env).is_ok_and(|folder| stop::ours(&folder).is_some())
 }
 
 async fn start_if_none(
     context: &Context,
     args: &GatewayArgs,
-    (url, provider): (&str, Option<&str>),
+    (url, asked): (&str, &Asked<'_>),
 ) -> Result<Option<Started>> {
     let named = args.gateway.is_some() || context.env.gateway.is_some() || url != DEFAULT_GATEWAY;
     if named {
@@ -69,16 +112,22 @@ async fn start_if_none(
     match probe(url).await? {
         Probe::Gateway => Ok(None),
         Probe::Other => Err(taken(url)),
-        Probe::Nothing => start::start(&context.env, url, provider).await.map(Some),
+        Probe::Nothing => {
+            let kind = asked.kind.resolve(asked.job, context).await;
+            let watchdog = asked.job.flags.watchdog.as_deref();
+            start::start(&context.env, url, (kind, watchdog)).await.map(Some)
+        }
     }
 }
 
 fn tell(url: &str, started: Option<&Started>, user: Option<&str>) {
     match (started, user) {
-        (Some(Started { pid, log }), user) => {
+        (Some(Started { pid, log, kind }), user) => {
             let user = user.map_or(String::new(), |user| format!("; logged in as {user}"));
-            let log = log.display();
-            talk(&format!("Started a gateway at {url} (pid {pid}, log in {log}){user}."));
+            let (log, kind) = (log.display(), kind.name());
+            talk(&format!(
+                "Started a gateway at {url} (provider {kind}, pid {pid}, log in {log}){user}."
+            ));
         }
         (None, Some(user)) => talk(&format!("Logged in as {user} at the gateway of this machine.")),
         (None, None) => {}
@@ -110,7 +159,9 @@ pub fn state_dir(env: &Environment) -> Result<PathBuf> {
 
 fn taken(url: &str) -> anyhow::Error {
     let hint = "stop it, or name the gateway with -g or OPENFAAS_URL";
-    hinted(format!("something that is no gateway answers at {url}"), hint)
+    let who =
+        holder::holder(url).map_or("something".to_owned(), |who| format!("the program {who}"));
+    hinted(format!("{who} answers at {url}, and is no gateway"), hint)
 }
 
 async fn probe(url: &str) -> Result<Probe> {

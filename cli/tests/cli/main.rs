@@ -1,6 +1,7 @@
 //! The real binary against a scripted gateway: request shapes, outputs, exit codes.
 
 mod build;
+mod bundles;
 mod deploy;
 mod errors;
 mod functions;
@@ -11,3 +12,4 @@ mod new;
 mod resources;
 mod run;
 mod store;
+mod watch;

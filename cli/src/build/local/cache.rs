@@ -14,6 +14,7 @@ use provider::bundle::Digest;
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
 
+use super::Bundle;
 use crate::config::Environment;
 use crate::error::{caused, hinted};
 
@@ -53,16 +54,13 @@ fn folder(root: &Path, function: &str, handler: &Path) -> Result<PathBuf> {
 }
 
 /// The archive that was built last, and its digest; `None` when none was.
-pub(crate) fn latest(
-    env: &Environment,
-    function: &str,
-    handler: &Path,
-) -> Result<Option<(Digest, PathBuf)>> {
+pub(crate) fn latest(env: &Environment, function: &str, handler: &Path) -> Result<Option<Bundle>> {
     let folder = folder(&root(env)?, function, handler)?;
     let Ok(text) = fs::read_to_string(folder.join("latest")) else { return Ok(None) };
     let Ok(digest) = text.trim().parse::<Digest>() else { return Ok(None) };
-    let path = archive(&folder, digest);
-    Ok(path.is_file().then_some((digest, path)))
+    let archive = archive(&folder, digest);
+    let bundle = Bundle { name: function.to_owned(), digest, archive };
+    Ok(bundle.archive.is_file().then_some(bundle))
 }
 
 fn archive(folder: &Path, digest: Digest) -> PathBuf {
@@ -71,13 +69,21 @@ fn archive(folder: &Path, digest: Digest) -> PathBuf {
 
 impl Slot {
     /// Waits until nobody else builds the function, and makes its folder.
-    pub(crate) async fn open(env: &Environment, function: &str, handler: &Path) -> Result<Self> {
+    pub(crate) async fn open(
+        env: &Environment,
+        (function, handler): (&str, &Path),
+        waiting: impl FnOnce(),
+    ) -> Result<Self> {
         let folder = folder(&root(env)?, function, handler)?;
         let lock = open_lock(&folder).map_err(|error| {
             let hint = "name a folder that can be written with FAAS_STATE_DIR or XDG_CACHE_HOME";
             caused(format!("the cache {} cannot be made", folder.display()), hint, error)
         })?;
+        let mut waiting = Some(waiting);
         while flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            if let Some(waiting) = waiting.take() {
+                waiting();
+            }
             tokio::time::sleep(LOCK_INTERVAL).await;
         }
         let slot = Self { folder, _lock: lock };
@@ -205,6 +211,10 @@ mod tests {
         env
     }
 
+    async fn slot(env: &Environment, handler: &str) -> Slot {
+        Slot::open(env, ("f", Path::new(handler)), || ()).await.unwrap()
+    }
+
     #[test]
     fn the_state_folder_comes_first_and_home_last() {
         let at = |env: Environment| root(&env).map(|path| path.display().to_string());
@@ -219,15 +229,16 @@ mod tests {
     async fn one_build_at_a_time_and_nothing_half_done_stays() {
         let folder = tempfile::tempdir().unwrap();
         let env = env(Some(folder.path()), None, None);
-        let slot = Slot::open(&env, "f", Path::new("./größe 1")).await.unwrap();
-        let half = slot.temporary().unwrap();
-        let second = Slot::open(&env, "f", Path::new("./größe 1"));
+        let one = slot(&env, "./größe 1").await;
+        let half = one.temporary().unwrap();
+        let mut told = false;
+        let second = Slot::open(&env, ("f", Path::new("./größe 1")), || told = true);
         let held = tokio::time::timeout(2 * LOCK_INTERVAL, second).await;
-        assert!(held.is_err() && half.is_dir());
-        let other = Slot::open(&env, "f", Path::new("./elsewhere")).await.unwrap();
-        assert_ne!(slot.work(), other.work());
-        drop(slot);
-        Slot::open(&env, "f", Path::new("./größe 1")).await.unwrap();
+        assert!(held.is_err() && told && half.is_dir());
+        let other = slot(&env, "./elsewhere").await;
+        assert_ne!(one.work(), other.work());
+        drop(one);
+        slot(&env, "./größe 1").await;
         assert!(!half.exists());
     }
 
@@ -236,18 +247,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let env = env(Some(folder.path()), None, None);
         let handler = Path::new("./f");
-        let slot = Slot::open(&env, "f", handler).await.unwrap();
+        let one = slot(&env, "./f").await;
         assert!(latest(&env, "f", handler).unwrap().is_none());
         let mut places = Vec::new();
         for byte in [1, 2] {
-            let file = slot.temporary().unwrap().join("x");
+            let file = one.temporary().unwrap().join("x");
             fs::write(&file, [byte]).unwrap();
-            places.push(slot.keep(&file, Digest::new([byte; 32])).unwrap());
+            places.push(one.keep(&file, Digest::new([byte; 32])).unwrap());
         }
-        let (digest, place) = latest(&env, "f", handler).unwrap().unwrap();
-        assert_eq!((digest, &place), (Digest::new([2; 32]), &places[1]));
+        let newest = latest(&env, "f", handler).unwrap().unwrap();
+        assert_eq!((newest.digest, &newest.archive), (Digest::new([2; 32]), &places[1]));
         assert!(!places[0].exists());
-        fs::remove_file(place).unwrap();
+        fs::remove_file(newest.archive).unwrap();
         assert!(latest(&env, "f", handler).unwrap().is_none());
     }
 
@@ -255,12 +266,12 @@ mod tests {
     async fn old_outputs_go_but_not_those_in_use() {
         let folder = tempfile::tempdir().unwrap();
         let env = env(Some(folder.path()), None, None);
-        let slot = Slot::open(&env, "f", Path::new("f")).await.unwrap();
+        let one = slot(&env, "f").await;
         for index in 0..KEPT_STEPS + 3 {
-            made(slot.steps().join(index.to_string())).unwrap();
+            made(one.steps().join(index.to_string())).unwrap();
         }
-        slot.collect(&["0".to_owned()]).unwrap();
-        assert_eq!(fs::read_dir(slot.steps()).unwrap().count(), KEPT_STEPS + 1);
-        assert!(slot.steps().join("0").is_dir());
+        one.collect(&["0".to_owned()]).unwrap();
+        assert_eq!(fs::read_dir(one.steps()).unwrap().count(), KEPT_STEPS + 1);
+        assert!(one.steps().join("0").is_dir());
     }
 }

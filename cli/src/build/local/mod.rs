@@ -14,10 +14,11 @@ mod work;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use futures_util::{StreamExt, stream};
 use provider::bundle::{Digest, Reference};
 
+use super::Job;
 use super::progress::{Line, Progress};
-use super::{Job, each};
 use crate::Context;
 use crate::config::Environment;
 use crate::output::{talk, warn};
@@ -54,8 +55,8 @@ impl Bundle {
 pub struct Outcome {
     /// Those that were built.
     pub built: Vec<Bundle>,
-    /// Why the others were not.
-    pub failed: Vec<anyhow::Error>,
+    /// The others, and why they were not.
+    pub failed: Vec<(String, anyhow::Error)>,
 }
 
 /// Builds the functions of a job, several at once.
@@ -65,32 +66,31 @@ pub async fn build_bundles(job: &Job<'_>, context: &Context) -> Outcome {
     for function in job.functions {
         match Plan::new(function, job, context).await {
             Ok(plan) => plans.push(plan),
-            Err(error) => outcome.failed.push(error),
+            Err(error) => outcome.failed.push((function.name.clone(), error)),
         }
     }
     for plan in &plans {
         plan.warnings.iter().for_each(|warning| warn(warning));
     }
     let progress = Progress::new(job.images.quiet);
-    let built = std::cell::RefCell::new(Vec::new());
-    let make = async |plan: &Plan| -> Result<()> {
+    let make = async |plan: &Plan| -> Result<Bundle> {
         let mut line = progress.start(&plan.name);
         let bundle = build(plan, &context.env, &mut line).await?;
         let text = format!("Bundle: {} built in {}.", bundle.image(), line.elapsed());
         drop(line);
-        built.borrow_mut().push(bundle);
-        Ok(progress.result(&text)?)
+        progress.result(&text)?;
+        Ok(bundle)
     };
-    outcome.failed.extend(each(&plans, job.images.parallel, make).await);
-    outcome.built = in_order(job, built.into_inner());
+    // In the order of the stack, whichever is finished first.
+    let mut all = stream::iter(plans.iter().map(make)).buffered(usize::from(job.images.parallel));
+    for plan in &plans {
+        match all.next().await {
+            Some(Ok(bundle)) => outcome.built.push(bundle),
+            Some(Err(error)) => outcome.failed.push((plan.name.clone(), error)),
+            None => {}
+        }
+    }
     outcome
-}
-
-/// The order of the stack, whichever was finished first.
-fn in_order(job: &Job<'_>, mut built: Vec<Bundle>) -> Vec<Bundle> {
-    let place = |bundle: &Bundle| job.functions.iter().position(|f| f.name == bundle.name);
-    built.sort_by_key(place);
-    built
 }
 
 /// Builds one function.
@@ -124,8 +124,8 @@ pub(crate) async fn build_folder(
 }
 
 async fn open(plan: &Plan, env: &Environment, line: &mut Line) -> Result<Slot> {
-    line.step("waiting for the function's folder in the cache");
-    let slot = Slot::open(env, &plan.name, &plan.handler).await?;
+    let waiting = || line.step("waiting for another build of it to end");
+    let slot = Slot::open(env, (&plan.name, &plan.handler), waiting).await?;
     if plan.fresh {
         slot.clear()?;
     }

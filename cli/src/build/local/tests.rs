@@ -121,7 +121,7 @@ async fn a_step_runs_only_when_its_inputs_change() {
     other.arguments.insert("X".to_owned(), "2".to_owned());
     let fourth = project.build_as(&other).await.unwrap();
     assert_eq!(project.file(&fourth, "out/pkg").as_deref(), Some("installed 2 with a\n"));
-    assert_eq!(latest(&project.env, "f", &other.handler).unwrap().unwrap().0, fourth.digest);
+    assert_eq!(latest(&project.env, "f", &other.handler).unwrap().unwrap(), fourth);
 }
 
 #[tokio::test]

@@ -101,7 +101,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let mut env = Environment::default();
         env.building.state_dir = Some(state.path().to_owned());
-        let slot = Slot::open(&env, "f", Path::new("f")).await.unwrap();
+        let slot = Slot::open(&env, ("f", Path::new("f")), || ()).await.unwrap();
         let mut tree = Tree::default();
         for (path, text) in [("a/ö 1.txt", "1"), ("a/b", "2"), ("c", "3"), ("d/e", "4")] {
             tree.put(Path::new(path), made_file(text));
