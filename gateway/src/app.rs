@@ -11,9 +11,8 @@ use axum::routing::get;
 use http::Request;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use hyper::body::Incoming;
+use provider::Calls;
 use provider::bundle::Store;
-use provider::docker::{Docker, DockerConfig};
-use provider::{Calls, Provider};
 use relay::{Body, Listener, Peer, ServeOptions, Shutdown};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,8 +21,9 @@ use tower_service::Service;
 use crate::api::bundles::Bundles;
 use crate::api::{self, Api};
 use crate::auth::{Credentials, CredentialsError};
+use crate::backend::{self, Backend};
 use crate::call::{Caller, PREFIX, Shared};
-use crate::config::{Config, ConfigError, ProviderKind};
+use crate::config::{Config, ConfigError};
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::holder::{self, Holder};
@@ -75,7 +75,8 @@ impl StartError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Provider(provider::Error::Unavailable { .. }) => Some(
-                "start the engine, let this user use it (group docker), or name it with --docker-host",
+                "start the engine, let this user use it (group docker), or name it with --docker-host; \
+                 functions run without Docker with --provider process",
             ),
             Self::Listen { source, .. } if source.kind() == ErrorKind::AddrInUse => Some(
                 "stop the program that listens there, or choose other ports with --port and --metrics-port",
@@ -105,9 +106,10 @@ struct Seed {
     runtime: Handle,
 }
 
-/// Runs the gateway until it is told to stop, and then until its calls have ended.
+/// Runs the gateway until it is told to stop.
 pub async fn run(config: Config) -> Result<(), StartError> {
     config.validate()?;
+    let config = backend::resolve(config).await;
     let state = StateDir::open(&config.state_dir()?)?;
     let credentials = credentials(&config, &state)?;
     // Before anything is started that would have to be stopped again.
@@ -115,7 +117,19 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         must_be_free(address)?;
     }
     let (metrics, calls) = (Metrics::new()?, Calls::default());
-    let Backend { provider, bridge, bundles } = backend(&config, &state, &calls).await?;
+    let backend = Backend::open(&config, state.path(), &calls).await?;
+    let served = serve(&config, &backend, (credentials, metrics, calls)).await;
+    backend.close().await;
+    served
+}
+
+/// Serves until told to stop, and then until the calls have ended.
+async fn serve(
+    config: &Config,
+    backend: &Backend,
+    (credentials, metrics, calls): (Option<Credentials>, Metrics, Calls),
+) -> Result<(), StartError> {
+    let (provider, bundles) = (backend.provider.clone(), backend.bundles.clone());
     let directory = Arc::new(Directory::new(calls, metrics.clone(), config.upstream_timeout));
     tokio::spawn({
         let (directory, events) = (directory.clone(), provider.watch());
@@ -144,12 +158,12 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     serve_metrics(config.listen_metrics(), metrics).await?;
     let mut stop = StopSignals::new()?;
     let (trigger, shutdown) = relay::shutdown();
-    let listeners = bind(&config, bridge)?;
+    let listeners = bind(config, backend.functions_ip)?;
     let address = listeners[0].local_addr()?;
     let shared = Arc::new(shared);
     let seeds = listeners.into_iter().map(|listener| Seed {
         listener,
-        options: serve_options(&config),
+        options: serve_options(config),
         shutdown: shutdown.clone(),
         shared: shared.clone(),
         router: router.clone(),
@@ -179,36 +193,6 @@ fn credentials(config: &Config, state: &StateDir) -> Result<Option<Credentials>,
     })
 }
 
-/// Where functions run, and what belongs to it.
-struct Backend {
-    provider: Arc<dyn Provider>,
-    /// The address at which its functions see this machine, when the usual one does not do.
-    bridge: Option<IpAddr>,
-    /// What it runs, when that is bundles.
-    bundles: Option<Arc<Store>>,
-}
-
-async fn backend(config: &Config, state: &StateDir, calls: &Calls) -> Result<Backend, StartError> {
-    match config.provider {
-        ProviderKind::Docker | ProviderKind::Auto => {
-            let usual = DockerConfig::new(state.path().to_owned(), calls.clone());
-            let docker = Docker::connect(DockerConfig {
-                host: config.docker_host.clone(),
-                network: config.docker_network.clone(),
-                docker_config: config.docker_config(),
-                default_timeout: config.upstream_timeout,
-                ..usual
-            })
-            .await?;
-            let bridge = docker.gateway_ip().await?;
-            Ok(Backend { provider: docker, bridge: Some(bridge.into()), bundles: None })
-        }
-        ProviderKind::Process => {
-            Err(ConfigError::new("FAAS_PROVIDER", "process", "is not part of this gateway").into())
-        }
-    }
-}
-
 async fn wait_for_sync(directory: &Directory) {
     if tokio::time::timeout(SYNC, directory.synced()).await.is_err() {
         tracing::warn!("the provider has not told what runs; calls are answered 503 until it does");
@@ -233,7 +217,7 @@ fn serve_options(config: &Config) -> ServeOptions {
 }
 
 /// One socket a thread; one more where functions look for the gateway, when that is elsewhere.
-fn bind(config: &Config, bridge: Option<IpAddr>) -> Result<Vec<std::net::TcpListener>, StartError> {
+fn bind(config: &Config, functions_ip: IpAddr) -> Result<Vec<std::net::TcpListener>, StartError> {
     let address = config.listen();
     let threads = config.threads.map_or_else(relay::threads::per_core, usize::from);
     must_be_free(address)?;
@@ -242,8 +226,8 @@ fn bind(config: &Config, bridge: Option<IpAddr>) -> Result<Vec<std::net::TcpList
     let covered = |ip: IpAddr| {
         config.port == FUNCTIONS_PORT && (address.ip().is_unspecified() || address.ip() == ip)
     };
-    if let Some(ip) = bridge.filter(|ip| !covered(*ip)) {
-        let address = SocketAddr::new(ip, FUNCTIONS_PORT);
+    if !covered(functions_ip) {
+        let address = SocketAddr::new(functions_ip, FUNCTIONS_PORT);
         match Listener::bind_tcp(address, 1) {
             Ok(more) => listeners.extend(more),
             Err(error) => {

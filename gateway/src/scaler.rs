@@ -2,12 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use provider::{Error, Name, Provider, Result, Target};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::directory::{Directory, Entry};
+
+/// Longest that a wake which the provider has done may take to be in the directory.
+const SEEN: Duration = Duration::from_secs(5);
 
 /// How a wake ended, once it has.
 type Outcome = Option<Result<()>>;
@@ -49,14 +53,38 @@ impl Scaler {
             return outcome.clone();
         }
         let (sender, receiver) = watch::channel(None);
+        // Whoever asks may have looked before the last wake was seen.
+        if self.directory.find(&entry.name).is_none_or(|now| !now.is_asleep()) {
+            sender.send_replace(Some(Ok(())));
+            return receiver;
+        }
         waking.insert(entry.name.clone(), receiver.clone());
         let (scaler, name) = (self.clone(), entry.name.clone());
         let replicas = entry.status.function.scale().map_or(1, |scale| scale.initial());
         self.runtime.spawn(async move {
             let result = scaler.provider.scale(&name, Target::Replicas(replicas)).await;
+            if result.is_ok() {
+                scaler.until_seen(&name).await;
+            }
             scaler.waking.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
             sender.send_replace(Some(result));
         });
         receiver
+    }
+
+    /// Until then, calls that come would ask for the same start again.
+    async fn until_seen(&self, name: &Name) {
+        let Some(entry) = self.directory.find(name) else { return };
+        let mut changed = entry.live.changed.subscribe();
+        let seen = async {
+            while self.directory.find(name).is_some_and(|now| now.is_asleep()) {
+                if changed.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(SEEN, seen).await.is_err() {
+            tracing::debug!(%name, "a wake is not seen yet");
+        }
     }
 }

@@ -69,6 +69,11 @@ impl DockerConfig {
     }
 }
 
+/// Whether an engine answers there.
+pub async fn answers(host: &str) -> Result<()> {
+    Api::connect(host, DEFAULT_NETWORK).await?.ping().await
+}
+
 /// Functions on one Docker engine. Dropping it ends its tasks and leaves every container as it is.
 pub type Docker = Replicas<DockerEngine>;
 
