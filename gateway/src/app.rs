@@ -138,11 +138,13 @@ async fn serve(
     wait_for_sync(&directory).await;
     let runtime = Handle::current();
     let scaler = Arc::new(Scaler::new(provider.clone(), directory.clone(), runtime.clone()));
+    let (trigger, shutdown) = relay::shutdown();
     let api = Api {
         provider,
         directory: directory.clone(),
         scaler: scaler.clone(),
         bundles: bundles.clone().map(Bundles::new),
+        stopping: shutdown.clone(),
         writes: Default::default(),
     };
     let router = api::router(Arc::new(api), credentials);
@@ -157,7 +159,6 @@ async fn serve(
     }
     serve_metrics(config.listen_metrics(), metrics).await?;
     let mut stop = StopSignals::new()?;
-    let (trigger, shutdown) = relay::shutdown();
     let listeners = bind(config, backend.functions_ip)?;
     let address = listeners[0].local_addr()?;
     let shared = Arc::new(shared);

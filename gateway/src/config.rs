@@ -135,13 +135,6 @@ pub struct ConfigError {
     reason: String,
 }
 
-impl ConfigError {
-    /// Of this variable, and what is wrong with its value.
-    pub(crate) fn new(variable: &'static str, value: &str, reason: &str) -> Self {
-        Self { variable, value: value.to_owned(), reason: reason.to_owned() }
-    }
-}
-
 impl Config {
     /// Where calls and the API are served. [`ProviderKind::Auto`] must have been replaced by what
     /// was found.

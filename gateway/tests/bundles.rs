@@ -103,6 +103,7 @@ fn router(store: Option<Arc<Store>>) -> Router {
         directory,
         scaler: Arc::new(scaler),
         bundles: store.map(Bundles::new),
+        stopping: relay::shutdown().1,
         writes: Default::default(),
     };
     api::router(Arc::new(api), Some(Credentials::new("admin", "secret")))

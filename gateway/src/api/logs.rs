@@ -23,6 +23,8 @@ pub(super) async fn logs(State(api): Shared, RawQuery(query): RawQuery) -> Resul
     let not_found = || ProviderError::NotFound(format!("function {}", query.name));
     api.directory.find(&query.name).ok_or_else(not_found)?;
     let lines = api.provider.logs(query).await?.map(|line| line.map(|line| json_line(&line)));
+    let mut stopping = api.stopping.clone();
+    let lines = lines.take_until(Box::pin(async move { stopping.wait().await }));
     let mut response = Response::new(Body::from_stream(lines));
     let kind = HeaderValue::from_static("application/x-ndjson");
     response.headers_mut().insert(CONTENT_TYPE, kind);

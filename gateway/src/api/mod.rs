@@ -38,6 +38,8 @@ pub struct Api {
     pub scaler: Arc<Scaler>,
     /// The bundles, on a backend that runs them.
     pub bundles: Option<bundles::Bundles>,
+    /// Given when the gateway stops: whoever follows logs would hold it up for good.
+    pub stopping: relay::Shutdown,
     /// Keeps writes to one function in line.
     pub writes: functions::Writes,
 }

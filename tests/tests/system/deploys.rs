@@ -197,7 +197,7 @@ async fn logs_are_lines_of_json(world: World) -> Result<()> {
 }
 
 async fn followed_logs_go_on(world: World) -> Result<()> {
-    let World { gateway, client, image } = world;
+    let World { mut gateway, client, image } = world;
     client.deploy(json!({ "service": "talk", "image": image })).await?;
     let mut stream = client
         .request(Method::GET, "/system/logs?name=talk&follow=true&tail=0")
@@ -211,5 +211,9 @@ async fn followed_logs_go_on(world: World) -> Result<()> {
         seen.push_str(&String::from_utf8_lossy(&chunk));
     }
     assert!(seen.contains("later"), "{seen}");
+    // Whoever follows does not hold the gateway up, and is told the end as an end.
+    let stopped = tokio::task::spawn_blocking(move || gateway.stop());
+    while stream.chunk().await?.is_some() {}
+    assert_eq!(stopped.await??, Some(0));
     Ok(())
 }

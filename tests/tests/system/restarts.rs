@@ -23,6 +23,8 @@ async fn an_update_under_load_fails_no_call(world: World) -> Result<()> {
     client.deploy(function(0)).await?;
     let load = Load::start(&gateway, "/function/live/version");
     for version in 1..=3 {
+        let enough = load.calls_at_least(u64::from(version) * 50);
+        tokio::time::timeout(Duration::from_secs(60), enough).await??;
         client.deploy(function(version)).await?;
         client
             .until("live", "settled", |s| s["instances"].as_array().is_some_and(|i| i.len() == 1))
