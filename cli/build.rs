@@ -9,11 +9,14 @@ use std::path::{Path, PathBuf};
 const LITTER: [&str; 5] = ["node_modules", "target", "__pycache__", ".venv", ".tox"];
 
 fn main() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../templates");
+    // As it is told now: a compiled build script may be used for another checkout.
+    let crate_folder = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"));
+    let root = crate_folder.join("../templates");
     println!("cargo:rerun-if-changed={}", root.display());
     let mut files = Vec::new();
     walk(&root, &mut files);
     files.sort();
+    assert!(!files.is_empty(), "there are no templates in {}", root.display());
     let mut code = String::from("&[\n");
     for file in &files {
         let name = file.strip_prefix(&root).expect("below the root").display().to_string();
@@ -27,8 +30,7 @@ fn main() {
 }
 
 fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
+    for entry in fs::read_dir(folder).expect("a readable folder").flatten() {
         let path = entry.path();
         if LITTER.iter().any(|name| entry.file_name() == *name) {
             continue;

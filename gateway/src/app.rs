@@ -131,7 +131,7 @@ async fn serve(
 ) -> Result<(), StartError> {
     let (provider, bundles) = (backend.provider.clone(), backend.bundles.clone());
     let directory = Arc::new(Directory::new(calls, metrics.clone(), config.upstream_timeout));
-    tokio::spawn({
+    let follower = tokio::spawn({
         let (directory, events) = (directory.clone(), provider.watch());
         async move { directory.follow(events).await }
     });
@@ -183,6 +183,7 @@ async fn serve(
         _ = ended => tracing::info!("stopped"),
         () = stop.wait() => tracing::warn!("told to stop again: calls in flight are cut"),
     }
+    follower.abort();
     Ok(())
 }
 

@@ -31,7 +31,7 @@ const EDITED: [(&str, &str, &str); 2] = [
 ];
 
 pub(crate) fn run(project: &Project, rounds: usize) -> Result<()> {
-    let mut watch = project.spawn(&["up", "-f", "stack.yml", "--watch"])?;
+    let mut watch = project.spawn(&["up", "--watch"])?;
     let measured = measure(project, rounds);
     kill_process(Pid::from_child(&watch), Signal::INT)?;
     watch.wait()?;

@@ -16,6 +16,8 @@ use tempfile::TempDir;
 /// The functions and their templates.
 pub(crate) const FUNCTIONS: [(&str, &str); 3] =
     [("on-rust", "rust"), ("on-node", "node22"), ("on-python", "python3-http")];
+/// The stack file that `faas new` makes.
+const STACK: &str = "stack.yaml";
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -32,10 +34,11 @@ impl Project {
         let gateway = Gateway::start_on("process", &["--access-log", "false"])?;
         let cli = Cli::new(&gateway)?;
         let folder = tempfile::tempdir()?;
-        for (name, template) in FUNCTIONS {
-            cli.ok(folder.path(), &["new", "--lang", template, name, "--append", "stack.yml"])?;
+        for (index, (name, template)) in FUNCTIONS.iter().enumerate() {
+            let append = if index > 0 { ["--append", STACK].as_slice() } else { &[] };
+            cli.ok(folder.path(), &[&["new", "--lang", template, name], append].concat())?;
         }
-        cli.ok(folder.path(), &["up", "-f", "stack.yml"])?;
+        cli.ok(folder.path(), &["up"])?;
         Ok(Self { gateway, cli, folder })
     }
 
