@@ -92,7 +92,58 @@ pub async fn of_gateway(context: &Context) -> Option<Backend> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::build::{BuildFlags, ImageFlags};
+    use crate::stack::{Configuration, Function};
+
+    /// An engine that answers one ping.
+    fn engine() -> String {
+        use std::io::{Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("tcp://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK");
+        });
+        url
+    }
+
+    async fn resolved(
+        kind: ProviderKind,
+        function: Function,
+        engine: Option<String>,
+    ) -> ProviderKind {
+        let Ok(cli) = crate::Cli::try_parse_from(["faas", "version"]) else { panic!("a verb") };
+        let mut env = Environment::default();
+        env.building.docker.host = Some(engine.unwrap_or("unix:///none.sock".to_owned()));
+        let context = Context::new(cli.globals, env);
+        let job = Job {
+            functions: &[&function],
+            configuration: &Configuration::default(),
+            flags: &BuildFlags::default(),
+            images: &ImageFlags::default(),
+        };
+        kind.resolve(&job, &context).await
+    }
+
+    #[tokio::test]
+    async fn docker_is_for_functions_that_need_images_where_there_is_an_engine() {
+        use ProviderKind::{Auto, Docker, Process};
+        let image = || Function { image: "i".to_owned(), skip_build: true, ..Default::default() };
+        let own = Function {
+            lang: "dockerfile".to_owned(),
+            handler: "x".to_owned(),
+            ..Default::default()
+        };
+        assert_eq!(resolved(Auto, image(), Some(engine())).await, Docker);
+        assert_eq!(resolved(Auto, own, Some(engine())).await, Docker);
+        assert_eq!(resolved(Auto, image(), None).await, Process);
+        assert_eq!(resolved(Process, image(), Some(engine())).await, Process);
+        assert_eq!(resolved(Docker, image(), None).await, Docker);
+    }
 
     #[test]
     fn the_flag_wins_over_the_variable() {

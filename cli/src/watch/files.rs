@@ -15,7 +15,7 @@ use super::ignored::{Ignored, is_list};
 use crate::error::caused;
 
 /// How long nothing must happen until a change is taken to be whole.
-const QUIET: Duration = Duration::from_millis(15);
+const QUIET: Duration = Duration::from_millis(10);
 /// Longest that a change is waited with, however much goes on.
 const LONGEST: Duration = Duration::from_millis(250);
 /// Room for events, in bytes.

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use crate::bundles::{gateway, project};
+use crate::gateway::Gateway;
 use crate::run::Home;
 
 /// Longest wait for anything in these tests.
@@ -109,6 +110,34 @@ fn what_is_saved_goes_live_and_what_is_wrong_does_not() {
 
     assert_eq!(watching.interrupt(), 0);
     watching.until("Watching has ended; the functions go on.");
+}
+
+#[test]
+fn with_images_too_what_is_saved_goes_live() {
+    let ready = r#"{"name":"a","replicas":1,"updatedReplicas":1}"#;
+    let gateway = Gateway::new(move |request| match request.method.as_str() {
+        "PUT" => (202, ""),
+        _ if request.path.starts_with("/system/logs") => (200, ""),
+        _ => (200, ready),
+    });
+    let engine = Gateway::new(|request| {
+        let builds = request.path.starts_with("/build");
+        (200, if builds { "{\"stream\":\"Step 1/1 : FROM scratch\\n\"}\r\n" } else { "{}" })
+    });
+    let stack = "provider: {name: openfaas}\nfunctions:\n  \
+                 a: {lang: sh, handler: ./a ü, image: 'a:1'}\n";
+    let home = project(&gateway.url)
+        .file("stack.yml", stack)
+        .env("DOCKER_HOST", &engine.url.replace("http", "tcp"));
+    let mut watching = Running::start(&home, "up --watch");
+    watching.until("Watching: ");
+    fs::write(home.path("a ü/handler.sh"), "two").unwrap();
+    watching.until("a: live ");
+    let lines = gateway.lines();
+    assert_eq!(lines.iter().filter(|line| *line == "PUT /system/functions").count(), 2);
+    let builds = engine.lines().iter().filter(|line| line.starts_with("POST /build")).count();
+    assert_eq!(builds, 2);
+    assert_eq!(watching.interrupt(), 0);
 }
 
 #[test]
