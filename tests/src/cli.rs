@@ -63,6 +63,12 @@ impl Cli {
             .env("DOCKER_CONFIG", &self.docker_config)
             .env("FAAS_WATCHDOG", binary("fwatchdog"))
             .env_remove("CI");
+        // A folder of the test's own is no place for Rust's toolchain, which is the user's.
+        for (variable, folder) in [("RUSTUP_HOME", ".rustup"), ("CARGO_HOME", ".cargo")] {
+            if let (None, Some(home)) = (std::env::var_os(variable), std::env::var_os("HOME")) {
+                command.env(variable, Path::new(&home).join(folder));
+            }
+        }
         command
     }
 }

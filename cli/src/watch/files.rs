@@ -54,7 +54,8 @@ pub(super) struct Files {
     pending: Changes,
     /// Files that were made since the last word of changes.
     made: BTreeSet<PathBuf>,
-    since: Option<Instant>,
+    /// When the first and the last of the changes came that nobody was told of yet.
+    since: Option<(Instant, Instant)>,
 }
 
 impl Files {
@@ -97,8 +98,8 @@ impl Files {
         loop {
             let event = match self.since {
                 None => self.events.next().await,
-                Some(since) => {
-                    let until = (Instant::now() + QUIET).min(since + LONGEST);
+                Some((first, last)) => {
+                    let until = (last + QUIET).min(first + LONGEST);
                     match timeout_at(until, self.events.next()).await {
                         Ok(event) => event,
                         Err(_) => match self.finish() {
@@ -260,7 +261,9 @@ impl Files {
 
     fn begin(&mut self, saved: Instant) {
         self.pending.saved = self.pending.saved.max(Some(saved));
-        self.since.get_or_insert_with(Instant::now);
+        let now = Instant::now();
+        let first = self.since.map_or(now, |(first, _)| first);
+        self.since = Some((first, now));
     }
 }
 
@@ -279,6 +282,9 @@ fn saved(path: &Path) -> Instant {
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
+
+    use futures_util::FutureExt;
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -331,6 +337,18 @@ mod tests {
         project.write("f/sub/ö b");
         project.write("stack.yml");
         assert_eq!(project.next().await, ["f/a", "f/sub/ö b", "stack.yml"]);
+    }
+
+    #[tokio::test]
+    async fn being_asked_again_and_again_puts_nothing_off() {
+        let mut project = Project::new();
+        project.write("f/a");
+        while project.files.since.is_none() {
+            let asked = timeout(Duration::from_millis(1), project.next()).await;
+            assert!(asked.is_err(), "it is not whole yet");
+        }
+        tokio::time::sleep(2 * QUIET).await;
+        assert!(project.next().now_or_never().is_some());
     }
 
     #[tokio::test]

@@ -60,7 +60,7 @@ impl Project {
 
     /// Scales a function and waits until nothing of it runs.
     pub(crate) fn to_zero(&self, name: &str) -> Result<()> {
-        self.cli.ok(self.folder.path(), &["scale", name, "--replicas", "0"])?;
+        self.cli.ok(self.folder.path(), &["scale", name, "0"])?;
         let start = Instant::now();
         loop {
             let text = self.cli.ok(self.folder.path(), &["describe", name, "-o", "json"])?;
