@@ -82,6 +82,11 @@ impl Gateway {
         self.state.path()
     }
 
+    /// Where its functions run.
+    pub fn provider(&self) -> &'static str {
+        self.provider
+    }
+
     /// Its port.
     pub fn port(&self) -> u16 {
         self.port

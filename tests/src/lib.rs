@@ -7,6 +7,7 @@ pub mod engine;
 pub mod gateway;
 pub mod image;
 pub mod load;
+pub mod newcomer;
 pub mod raw;
 pub mod registry;
 pub mod world;

@@ -1,6 +1,7 @@
 //! Whole-system tests: real binaries, real sockets, a real Docker engine.
 
 mod layout;
+mod local;
 
 mod calls;
 mod deploys;

@@ -9,7 +9,15 @@ use system::cli::Cli;
 use system::client::Client;
 use system::gateway::Gateway;
 use system::registry::Registry;
-use system::{docker, project, run};
+use system::world::World;
+use system::{docker, on_each_backend, project, run};
+
+on_each_backend! {
+    the_five_samples_are_up_with_one_command,
+    every_starter_answers,
+    a_handler_that_throws_is_500_and_logged,
+    a_build_that_fails_shows_the_step_and_deploys_nothing,
+}
 
 /// Every template that `faas new` offers, what its starter is sent and what it answers.
 const STARTERS: [(&str, &str, &str); 6] = [
@@ -33,10 +41,9 @@ async fn post(client: &Client, path: &str, body: &str) -> Result<(StatusCode, St
     Ok((response.status(), response.text().await?))
 }
 
-#[tokio::test]
-async fn the_five_samples_are_up_with_one_command() -> Result<()> {
-    let gateway = Gateway::start(&[])?;
-    let (cli, client) = (Cli::new(&gateway)?, Client::new(&gateway)?);
+async fn the_five_samples_are_up_with_one_command(world: World) -> Result<()> {
+    let World { gateway, client, .. } = world;
+    let cli = Cli::new(&gateway)?;
     let dir = tempfile::tempdir()?;
     copy(&["stack.yml", "samples"], dir.path())?;
     let printed = cli.ok(dir.path(), &["up", "--gateway", &gateway.url])?;
@@ -54,26 +61,34 @@ async fn the_five_samples_are_up_with_one_command() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn every_starter_answers() -> Result<()> {
-    let gateway = Gateway::start(&[])?;
-    let (cli, client) = (Cli::new(&gateway)?, Client::new(&gateway)?);
+async fn every_starter_answers(world: World) -> Result<()> {
+    let World { gateway, client, .. } = world;
+    let cli = Cli::new(&gateway)?;
     let dir = tempfile::tempdir()?;
-    for (lang, _, _) in STARTERS {
+    // A Dockerfile needs Docker, and says so.
+    let (others, dockerfile) = STARTERS.split_at(STARTERS.len() - 1);
+    let starters = if gateway.provider() == "docker" { &STARTERS } else { others };
+    for (lang, _, _) in starters {
         cli.ok(dir.path(), &["new", "--lang", lang, lang, "--prefix", "flint-test", "--quiet"])?;
         cli.ok(dir.path(), &["up", "--filter", lang, "--gateway", &gateway.url])?;
     }
-    for (lang, sent, answer) in STARTERS {
+    for (lang, sent, answer) in starters {
         client.until(lang, "ready", |status| status["availableReplicas"] == 1).await?;
-        assert_eq!(post(&client, lang, sent).await?, (StatusCode::OK, answer.to_owned()), "{lang}");
+        let wanted = (StatusCode::OK, (*answer).to_owned());
+        assert_eq!(post(&client, lang, sent).await?, wanted, "{lang}");
+    }
+    if gateway.provider() == "process" {
+        let lang = dockerfile[0].0;
+        cli.ok(dir.path(), &["new", "--lang", lang, lang, "--quiet"])?;
+        let error = cli.fails(dir.path(), &["up", "--filter", lang])?;
+        assert!(error.contains("needs Docker"), "{error}");
     }
     Ok(())
 }
 
-#[tokio::test]
-async fn a_handler_that_throws_is_500_and_logged() -> Result<()> {
-    let gateway = Gateway::start(&[])?;
-    let (cli, client) = (Cli::new(&gateway)?, Client::new(&gateway)?);
+async fn a_handler_that_throws_is_500_and_logged(world: World) -> Result<()> {
+    let World { gateway, client, .. } = world;
+    let cli = Cli::new(&gateway)?;
     let dir = tempfile::tempdir()?;
     for (lang, file, code) in [
         ("node22", "handler.js", "module.exports = async () => { throw new Error('boom-js') }\n"),
@@ -100,10 +115,9 @@ async fn a_handler_that_throws_is_500_and_logged() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_build_that_fails_shows_the_step_and_deploys_nothing() -> Result<()> {
-    let gateway = Gateway::start(&[])?;
-    let (cli, client) = (Cli::new(&gateway)?, Client::new(&gateway)?);
+async fn a_build_that_fails_shows_the_step_and_deploys_nothing(world: World) -> Result<()> {
+    let World { gateway, client, .. } = world;
+    let cli = Cli::new(&gateway)?;
     let dir = tempfile::tempdir()?;
     cli.ok(
         dir.path(),
