@@ -63,8 +63,15 @@ impl Cli {
             .env("DOCKER_CONFIG", &self.docker_config)
             .env("FAAS_WATCHDOG", binary("fwatchdog"))
             .env_remove("CI");
-        // A folder of the test's own is no place for Rust's toolchain, which is the user's.
-        for (variable, folder) in [("RUSTUP_HOME", ".rustup"), ("CARGO_HOME", ".cargo")] {
+        // A folder of the test's own is no place for Rust's toolchain, which is the user's, nor for
+        // what package managers keep.
+        for (variable, folder) in [
+            ("RUSTUP_HOME", ".rustup"),
+            ("CARGO_HOME", ".cargo"),
+            ("GOCACHE", ".cache/go-build"),
+            ("npm_config_cache", ".npm"),
+            ("PIP_CACHE_DIR", ".cache/pip"),
+        ] {
             if let (None, Some(home)) = (std::env::var_os(variable), std::env::var_os("HOME")) {
                 command.env(variable, Path::new(&home).join(folder));
             }

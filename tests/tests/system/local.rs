@@ -1,8 +1,22 @@
 //! The first minutes on a machine without Docker: one command, no rights, and what can go wrong.
 
-use anyhow::Result;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use system::cli::Cli;
+use system::client::Client;
+use system::gateway::Gateway;
+use system::load::Load;
 use system::newcomer::{Newcomer, said};
 use system::{project, run};
+
+/// Longest wait for a save to be live. Reached only when something is broken.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Time between two looks.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What is on every machine: a shell and the programs that samples use in scripts.
 const BARE: [&str; 24] = [
@@ -132,5 +146,84 @@ fn gateways_on_other_ports_do_not_disturb_each_other() -> Result<()> {
     assert!(text.contains("is in use by the gateway with pid"), "{text}");
     assert!(!text.contains("a second one on one folder"), "{text}");
     assert_eq!(newcomer.processes()?, Vec::<String>::new(), "nothing goes on");
+    Ok(())
+}
+
+/// `faas up --watch`, which is interrupted when this is dropped.
+struct Watch {
+    child: Child,
+    log: std::path::PathBuf,
+}
+
+impl Watch {
+    fn start(cli: &Cli, dir: &Path) -> Result<Self> {
+        let log = dir.join("watch.log");
+        let file = std::fs::File::create(&log)?;
+        let mut command = cli.command(dir, &["up", "--watch"]);
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        Ok(Self { child: command.spawn()?, log })
+    }
+
+    fn said(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(&self.log)?)
+    }
+
+    async fn until_it_says(&self, words: &str) -> Result<()> {
+        let start = Instant::now();
+        while !self.said()?.contains(words) {
+            ensure!(start.elapsed() < PATIENCE, "{words:?} was never said:\n{}", self.said()?);
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = kill_process(Pid::from_child(&self.child), Signal::INT);
+        let _ = self.child.wait();
+    }
+}
+
+async fn until_it_answers(client: &Client, answer: &str, watch: &Watch) -> Result<()> {
+    let start = Instant::now();
+    while client.call("live").await?.1 != answer {
+        ensure!(start.elapsed() < PATIENCE, "{answer:?} never came:\n{}", watch.said()?);
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_saved_goes_live_and_no_call_fails() -> Result<()> {
+    let gateway = Gateway::start_on("process", &[])?;
+    let (cli, client) = (Cli::new(&gateway)?, Client::new(&gateway)?);
+    let dir = tempfile::tempdir()?;
+    cli.ok(dir.path(), &["new", "--lang", "node22", "live", "--quiet"])?;
+    let handler = dir.path().join("live/handler.js");
+    let answers = |text: &str| format!("module.exports = async () => '{text}'\n");
+    std::fs::write(&handler, answers("one"))?;
+    let watch = Watch::start(&cli, dir.path())?;
+    watch.until_it_says("Watching").await?;
+    until_it_answers(&client, "one", &watch).await?;
+    let load = Load::start(&gateway, "/function/live");
+
+    std::fs::write(&handler, answers("two"))?;
+    until_it_answers(&client, "two", &watch).await?;
+    // What cannot be read is told with its line, and what was live goes on.
+    std::fs::write(&handler, "module.exports = async () => {\n  return ]\n}\n")?;
+    watch.until_it_says("handler.js:2").await?;
+    assert_eq!(client.call("live").await?.1, "two");
+    // As some editors save.
+    let new = dir.path().join("live/handler.js.new");
+    std::fs::write(&new, answers("three"))?;
+    std::fs::rename(&new, &handler)?;
+    until_it_answers(&client, "three", &watch).await?;
+    let report = load.stop().await?;
+    assert_eq!(report.failures, Vec::<String>::new(), "of {} calls", report.calls);
+    let said = watch.said()?;
+    assert!(said.contains("live | "), "log lines come with their function's name:\n{said}");
+    drop(watch);
+    assert_eq!(client.call("live").await?.1, "three", "the function goes on");
     Ok(())
 }
