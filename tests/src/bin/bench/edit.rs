@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::project::Project;
+use crate::project::{Project, SAMPLE};
 use crate::sample::{Sample, head};
 
 /// Pause between two calls that look for the new answer. It is what the figures are too high by at
@@ -18,7 +18,7 @@ const BETWEEN: Duration = Duration::from_millis(300);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The functions that are edited: name, file, and the text around a number.
-const EDITED: [(&str, &str, &str); 2] = [
+const EDITED: [(&str, &str, &str); 3] = [
     (
         "on-node",
         "on-node/handler.js",
@@ -28,6 +28,12 @@ const EDITED: [(&str, &str, &str); 2] = [
         "on-python",
         "on-python/handler.py",
         "def handle(event, context):\n    return {'statusCode': 200, 'body': 'edit-NUMBER.'}\n",
+    ),
+    (
+        SAMPLE,
+        "pinyin/handler.py",
+        "from pypinyin import lazy_pinyin\n\ndef handle(event, context):\n    body = 'edit-NUMBER. '\n    \
+         return {'statusCode': 200, 'body': body + str(lazy_pinyin('北'))}\n",
     ),
 ];
 

@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use system::cli::Cli;
 use system::gateway::Gateway;
-use system::raw;
+use system::{raw, run};
 use tempfile::TempDir;
 
 /// The functions and their templates.
 pub(crate) const FUNCTIONS: [(&str, &str); 3] =
     [("on-rust", "rust"), ("on-node", "node22"), ("on-python", "python3-http")];
+/// A sample with a package from `requirements.txt`, of some hundred files.
+pub(crate) const SAMPLE: &str = "pinyin";
 /// The stack file that `faas new` makes.
 const STACK: &str = "stack.yaml";
 /// Longest wait for anything.
@@ -38,6 +40,9 @@ impl Project {
             let append = if index > 0 { ["--append", STACK].as_slice() } else { &[] };
             cli.ok(folder.path(), &[&["new", "--lang", template, name], append].concat())?;
         }
+        cli.ok(folder.path(), &["new", "--lang", "python3-http", SAMPLE, "--append", STACK])?;
+        let sample = system::project().join("samples").join(SAMPLE);
+        run(Command::new("cp").arg("-r").arg(sample).arg(folder.path()))?;
         cli.ok(folder.path(), &["up"])?;
         Ok(Self { gateway, cli, folder })
     }
