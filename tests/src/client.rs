@@ -27,7 +27,11 @@ pub type Answer = (StatusCode, String);
 impl Client {
     /// A client of this gateway.
     pub fn new(gateway: &Gateway) -> Result<Self> {
-        let http = Http::builder().timeout(Duration::from_secs(120)).build()?;
+        // Programs that a test waits for may take longer than the gateway keeps idle connections.
+        let http = Http::builder()
+            .timeout(Duration::from_secs(120))
+            .pool_idle_timeout(Duration::from_secs(20))
+            .build()?;
         Ok(Self { http, url: gateway.url.clone(), password: gateway.password()? })
     }
 
