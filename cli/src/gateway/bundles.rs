@@ -12,8 +12,9 @@ use super::{Answer, Gateway, Info};
 
 /// Longest wait for a bundle to be taken: some are large, and some networks slow.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(15 * 60);
-/// Up to this size a bundle is read at once, in bytes.
-const SMALL_BYTES: u64 = 1024 * 1024;
+/// Up to this size a bundle is read at once, in bytes: larger ones travel in many small parts, which
+/// costs tens of milliseconds a save.
+const SMALL_BYTES: u64 = 32 * 1024 * 1024;
 /// What a gateway calls itself that runs functions as processes.
 const PROCESS: &str = "flint-process";
 /// Longest wait for it to say so.
