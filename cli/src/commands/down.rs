@@ -31,7 +31,10 @@ pub struct Args {
 /// for it to do; any other one goes on.
 pub async fn run(args: Args, context: &Context) -> Result<()> {
     let targets = context.stack_targets(args.namespace.as_deref()).await?;
-    let gateway = context.gateway(&args.gateway).await?;
+    let Some(gateway) = local::gateway_to_empty(context, &args.gateway).await? else {
+        talk(&format!("No gateway runs at {DEFAULT_GATEWAY}: nothing is up."));
+        return Ok(());
+    };
     let ours = gateway.url() == DEFAULT_GATEWAY && local::is_ours(&context.env);
     let mut failed = Vec::new();
     let mut gone = Vec::new();

@@ -48,19 +48,54 @@ pub async fn gateway(
 ) -> Result<(Gateway, Backend)> {
     let url = context.gateway_url(args).await?;
     let started = start_if_none(context, args, (&url, asked)).await?;
-    let gateway = Gateway::new(&url, args, &context.env)?;
-    let wanted = is_local(&url) && args.token.is_none() && !accepts(&gateway).await;
-    let login = if wanted { login(context, &url).await? } else { None };
-    tell(&url, started.as_ref(), login.as_ref().map(|(user, _)| user.as_str()));
-    let gateway = match login {
-        Some((_, auth)) => gateway.with_login(&auth)?,
-        None => gateway,
-    };
+    let (gateway, user) = logged_in(context, args, &url).await?;
+    tell(&url, started.as_ref(), user.as_deref());
     // One that is away, or refuses the login, says so now: building may take minutes.
     let info = gateway.ask(gateway.request(Method::GET, "/system/info")).await?;
     let backend = Backend::of_answer(&info);
     asked.warn_unless(backend, &url);
     Ok((gateway, backend))
+}
+
+/// The gateway that flags, stack file and environment name, to take away what it runs; `None` when
+/// none of them names one, none answers at the usual place, and none has left anything there.
+///
+/// One that `faas up` started and that ended by itself has left its functions behind: it is started
+/// again.
+pub async fn gateway_to_empty(context: &Context, args: &GatewayArgs) -> Result<Option<Gateway>> {
+    let url = context.gateway_url(args).await?;
+    if !is_named(context, args, &url) {
+        match probe(&url).await? {
+            Probe::Gateway => {}
+            Probe::Other => return Err(taken(&url)),
+            Probe::Nothing => {
+                let Some(kind) = stop::left(&state_dir(&context.env)?) else { return Ok(None) };
+                let Started { pid, .. } = start::start(&context.env, &url, (kind, None)).await?;
+                talk(&format!("The gateway had ended; started it again (pid {pid}) to empty it."));
+            }
+        }
+    }
+    logged_in(context, args, &url).await.map(|(gateway, _)| Some(gateway))
+}
+
+/// A client that is logged in as far as that can be; and as whom, when the login is new.
+async fn logged_in(
+    context: &Context,
+    args: &GatewayArgs,
+    url: &str,
+) -> Result<(Gateway, Option<String>)> {
+    let gateway = Gateway::new(url, args, &context.env)?;
+    let wanted = is_local(url) && args.token.is_none() && !accepts(&gateway).await;
+    let login = if wanted { login(context, url).await? } else { None };
+    Ok(match login {
+        Some((user, auth)) => (gateway.with_login(&auth)?, Some(user)),
+        None => (gateway, None),
+    })
+}
+
+/// Whether a person has said which gateway is meant.
+fn is_named(context: &Context, args: &GatewayArgs, url: &str) -> bool {
+    args.gateway.is_some() || context.env.gateway.is_some() || url != DEFAULT_GATEWAY
 }
 
 /// What is asked of a gateway that has to be started.
@@ -105,8 +140,7 @@ async fn start_if_none(
     args: &GatewayArgs,
     (url, asked): (&str, &Asked<'_>),
 ) -> Result<Option<Started>> {
-    let named = args.gateway.is_some() || context.env.gateway.is_some() || url != DEFAULT_GATEWAY;
-    if named {
+    if is_named(context, args, url) {
         return Ok(None);
     }
     match probe(url).await? {

@@ -66,7 +66,8 @@ pub(super) async fn start(
         .with_context(|| format!("{} cannot be run", program.display()))?;
     let mut child = Unfinished(Some(child));
     let waited = wait(&mut child, url).await;
-    let noted = waited.and_then(|()| child.keep(&folder).map_err(|error| format!("{error:#}")));
+    let noted =
+        waited.and_then(|()| child.keep(&folder, kind).map_err(|error| format!("{error:#}")));
     noted.map(|pid| Started { pid, log, kind }).map_err(|reason| {
         // One that came up too late must not surprise anyone later.
         drop(child);
@@ -83,9 +84,9 @@ struct Unfinished(Option<Child>);
 
 impl Unfinished {
     /// From now on it stays.
-    fn keep(&mut self, folder: &Path) -> Result<u32> {
+    fn keep(&mut self, folder: &Path, kind: ProviderKind) -> Result<u32> {
         let pid = self.0.as_ref().map(Child::id).unwrap_or_default();
-        stop::note(folder, pid)?;
+        stop::note(folder, pid, kind)?;
         self.0 = None;
         Ok(pid)
     }

@@ -10,9 +10,11 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
+use crate::backend::ProviderKind;
 use crate::error::{caused, hinted};
 
-/// The file in the state folder that holds the pid of a gateway that this program started.
+/// The file in the state folder of a gateway that this program started: its pid, and its provider
+/// on a second line. It stays when the gateway ends in another way than by `faas down`.
 const MARKER: &str = "gateway.started";
 /// The file that a gateway holds locked while it runs, and that holds its pid; its own choice.
 const LOCK: &str = "gateway.lock";
@@ -22,9 +24,10 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(90);
 const INTERVAL: Duration = Duration::from_millis(20);
 
 /// Notes that this program started the gateway of a state folder.
-pub(super) fn note(folder: &Path, pid: u32) -> Result<()> {
+pub(super) fn note(folder: &Path, pid: u32, kind: ProviderKind) -> Result<()> {
     let path = folder.join(MARKER);
-    fs::write(&path, format!("{pid}\n")).with_context(|| path.display().to_string())
+    fs::write(&path, format!("{pid}\n{}\n", kind.name()))
+        .with_context(|| path.display().to_string())
 }
 
 /// The gateway of a state folder, when it runs and this program started it.
@@ -32,6 +35,15 @@ pub(super) fn ours(folder: &Path) -> Option<Pid> {
     let started = pid(&folder.join(MARKER))?;
     let running = is_held(folder).then(|| pid(&folder.join(LOCK)))??;
     (started == running).then_some(running)
+}
+
+/// What the gateway of a state folder ran functions on, when this program started it and it has
+/// ended without `faas down`: its functions are still deployed, and may even run.
+pub(super) fn left(folder: &Path) -> Option<ProviderKind> {
+    let text = fs::read_to_string(folder.join(MARKER)).ok()?;
+    let kind = text.lines().nth(1).unwrap_or_default();
+    let kind = <ProviderKind as clap::ValueEnum>::from_str(kind, false).unwrap_or_default();
+    (!is_held(folder)).then_some(kind)
 }
 
 /// Tells it to end, and waits until it has.
@@ -56,7 +68,7 @@ pub(super) async fn stop(folder: &Path, pid: Pid) -> Result<()> {
 }
 
 fn pid(path: &Path) -> Option<Pid> {
-    Pid::from_raw(fs::read_to_string(path).ok()?.trim().parse().ok()?)
+    Pid::from_raw(fs::read_to_string(path).ok()?.lines().next()?.trim().parse().ok()?)
 }
 
 /// Whether a gateway holds the lock. A folder that cannot be looked into is nobody's.
@@ -74,13 +86,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path();
         assert_eq!(ours(at), None);
-        note(at, 7).unwrap();
+        assert_eq!(left(at), None);
+        note(at, 7, ProviderKind::Process).unwrap();
+        assert_eq!(left(at), Some(ProviderKind::Process));
         assert_eq!(ours(at), None, "no gateway ever ran");
         fs::write(at.join(LOCK), "7\n").unwrap();
         assert_eq!(ours(at), None, "it has ended");
         let lock = File::open(at.join(LOCK)).unwrap();
         flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
         assert_eq!(ours(at), Pid::from_raw(7));
+        assert_eq!(left(at), None, "it runs");
         fs::write(at.join(LOCK), "8\n").unwrap();
         assert_eq!(ours(at), None, "another one runs");
     }
