@@ -232,11 +232,11 @@ impl Watch<'_> {
                 let what = names(&order.changed);
                 talk(&style::good(&format!("{name}: live {took} ms after the save{what}.")));
             }
-            Outcome::Failed(error) => {
-                report(&error);
-                live.changed.extend(order.changed);
-                let rest = if live.waiting { "" } else { ": save again to try again" };
-                talk(&format!("{name}: the version before goes on{rest}."));
+            Outcome::Failed(error) => live.failed(order, &error),
+            Outcome::Broken(error) => {
+                // The gateway goes on trying it: even what was live before is to be deployed again.
+                live.last = None;
+                live.failed(order, &error);
             }
         }
     }
@@ -258,6 +258,14 @@ impl Live {
         self.changed.extend(about.filter_map(inside));
         self.saved = self.saved.max(changes.saved);
         self.waiting = true;
+    }
+
+    /// Tells why something is not live.
+    fn failed(&mut self, order: Order, error: &anyhow::Error) {
+        report(error);
+        self.changed.extend(order.changed);
+        let rest = if self.waiting { "" } else { ": save again to try again" };
+        talk(&format!("{}: the version before goes on{rest}.", order.name));
     }
 
     /// What was ordered is to be ordered again.
@@ -295,7 +303,9 @@ fn places(function: &Function, stack: &Stack) -> Result<Places> {
 
 /// The files that changed, for people.
 fn names(changed: &BTreeSet<PathBuf>) -> String {
-    let mut names = changed.iter().map(|path| path.display().to_string());
+    // The folder itself has no name in itself.
+    let named = changed.iter().filter(|path| !path.as_os_str().is_empty());
+    let mut names = named.map(|path| path.display().to_string());
     match (names.next(), names.count()) {
         (None, _) => String::new(),
         (Some(one), 0) => format!(" of {one}"),

@@ -48,8 +48,10 @@ pub(super) enum Outcome {
     Same,
     /// Newer files came before it was deployed.
     Superseded,
-    /// It is not live; what was live still is.
+    /// It could not be made; what was live still is.
     Failed(anyhow::Error),
+    /// It was deployed and does not serve; what was live still does.
+    Broken(anyhow::Error),
 }
 
 impl Bench<'_> {
@@ -70,7 +72,7 @@ impl Bench<'_> {
         }
         match self.deploy(&wire).await {
             Ok(()) => Outcome::Live(wire),
-            Err(error) => Outcome::Failed(error),
+            Err(error) => Outcome::Broken(error),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -110,6 +111,30 @@ fn what_is_saved_goes_live_and_what_is_wrong_does_not() {
 
     assert_eq!(watching.interrupt(), 0);
     watching.until("Watching has ended; the functions go on.");
+}
+
+#[test]
+fn what_was_live_is_deployed_again_after_one_that_never_was() {
+    let deploys = AtomicUsize::new(0);
+    let gateway = Gateway::new(move |request| match (request.method.as_str(), &*request.path) {
+        (_, "/system/info") => (200, r#"{"provider":{"provider":"flint-process"}}"#),
+        ("PUT", "/system/functions") => match deploys.fetch_add(1, Relaxed) {
+            1 => (500, "no"),
+            _ => (202, ""),
+        },
+        (_, path) if path.starts_with("/system/logs") => (200, ""),
+        _ => (200, r#"{"name":"a","replicas":1,"updatedReplicas":1}"#),
+    });
+    let home = project(&gateway.url);
+    let mut watching = Running::start(&home, "up --watch --filter a");
+    watching.until("Watching: ");
+    fs::write(home.path("a ü/handler.sh"), "broken").unwrap();
+    watching.until("a: the version before goes on");
+    fs::write(home.path("a ü/handler.sh"), "one").unwrap();
+    watching.until("a: live ");
+    let lines = gateway.lines();
+    assert_eq!(lines.iter().filter(|line| *line == "PUT /system/functions").count(), 3);
+    assert_eq!(watching.interrupt(), 0);
 }
 
 #[test]
