@@ -9,6 +9,16 @@ use crate::error::hinted;
 use crate::gateway::{Answer, Gateway};
 use crate::output;
 
+/// Words of a gateway that refuses a function, and what a person can do then.
+const HINTS: [(&str, &str); 2] = [
+    ("there is no secret", "make it: `faas secret create NAME --from-file FILE`"),
+    (
+        "not on this machine's PATH",
+        "if it is there by now: the gateway has the PATH of the `faas up` that started it, and takes \
+         yours after `faas down`",
+    ),
+];
+
 /// Deploys a function, says so on stdout, and waits for it when that is wanted.
 pub async fn deploy_function(
     gateway: &Gateway,
@@ -64,6 +74,11 @@ fn refused(name: &str, answer: &Answer) -> anyhow::Error {
     if answer.status == StatusCode::CONFLICT {
         let hint = "leave out --update=false to update it, or use --replace";
         return hinted(error.to_string(), hint);
+    }
+    if answer.status == StatusCode::BAD_REQUEST
+        && let Some((_, hint)) = HINTS.iter().find(|(words, _)| answer.body.contains(words))
+    {
+        return hinted(error.to_string(), *hint);
     }
     error
 }

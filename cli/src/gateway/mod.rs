@@ -18,7 +18,7 @@ use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION, USER_AGENT};
 use reqwest::{Method, Request, RequestBuilder, Response, StatusCode, Url};
 
 use crate::args::GatewayArgs;
-use crate::config::{Auth, AuthKind, ConfigFile, Environment};
+use crate::config::{Auth, AuthKind, ConfigFile, DEFAULT_GATEWAY, Environment};
 use crate::error::{caused, hinted, usage};
 use crate::output::{self, style};
 
@@ -176,7 +176,10 @@ impl Gateway {
             return caused(format!("the gateway at {url} did not answer in time"), hint, cause);
         }
         if error.is_connect() {
-            let hint = "start a gateway, or name one with -g or OPENFAAS_URL";
+            let hint = match url.as_str() {
+                DEFAULT_GATEWAY => "`faas up` starts one, or name one with -g or OPENFAAS_URL",
+                _ => "start a gateway, or name one with -g or OPENFAAS_URL",
+            };
             return caused(format!("no gateway answers at {url}"), hint, cause);
         }
         let hint = "set FAAS_DEBUG=1 to see the requests";

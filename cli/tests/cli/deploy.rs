@@ -120,6 +120,18 @@ fn one_failure_of_several_is_told_and_the_rest_is_deployed() {
 }
 
 #[test]
+fn refusals_that_a_person_can_mend_say_how() {
+    let cases = [
+        ("secrets: there is no secret \"k\"", "hint: make it: `faas secret create NAME"),
+        ("image: \"node\", which is not on this machine's PATH", "after `faas down`"),
+    ];
+    for (body, hint) in cases {
+        let gateway = Gateway::always(400, body);
+        Home::new(&gateway.url).run("deploy --name a --image i").bad(1, &[body, hint]);
+    }
+}
+
+#[test]
 fn a_conflict_has_a_hint_and_the_gateway_of_the_stack_counts() {
     let gateway = Gateway::always(409, "function a already exists");
     let home = Home::new("http://127.0.0.1:1");
