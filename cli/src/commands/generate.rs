@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::store::StoreArgs;
 use crate::args::key_value;
+use crate::error::hinted;
 use crate::{Context, output};
 
 /// Arguments of `faas generate`.
@@ -95,7 +96,14 @@ async fn functions(args: &Args, context: &Context) -> Result<Vec<(Function, Stri
         return Ok(vec![(store.item(name)?.function(args.store.platform())?, String::new())]);
     }
     let (stack, functions) = context.functions().await?;
-    let wire = |f: &crate::stack::Function| Ok((stack.to_function(f)?, f.handler.clone()));
+    let wire = |f: &crate::stack::Function| {
+        if f.image.is_empty() {
+            // As processes they need none, but these objects are for a cluster.
+            let message = format!("function {} has no image", f.name);
+            return Err(hinted(message, "set `image:` in the stack file"));
+        }
+        Ok((stack.to_function(f)?, f.handler.clone()))
+    };
     functions.into_iter().map(wire).collect()
 }
 

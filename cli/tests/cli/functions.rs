@@ -149,6 +149,13 @@ fn a_reader_that_goes_away_is_no_error() {
 }
 
 #[test]
+fn generate_prints_no_object_without_an_image() {
+    let stack = "provider: {name: openfaas}\nfunctions: {a: {lang: node22, handler: ./a}}\n";
+    let home = Home::new("http://127.0.0.1:1").file("stack.yml", stack);
+    home.run("generate").bad(1, &["function a has no image", "hint: set `image:`"]);
+}
+
+#[test]
 fn generate_prints_objects() {
     let stack = "provider: {name: openfaas}\nfunctions:\n  a: {image: i, handler: ./a}\n  \
                  b: {image: j, namespace: dev}\n";
