@@ -41,10 +41,17 @@ impl Files {
     }
 
     /// Makes a replica's directories. Its user is unknown, so all may write to `run`; the
-    /// directory around them keeps everybody else of this machine out.
+    /// directory around them keeps everybody else of this machine out. After a failure nothing of
+    /// them is left.
     pub(crate) fn create(&self, replica: &str, secrets: &[(String, Vec<u8>)]) -> Result<()> {
         let files = self.of(replica);
         make_dir(&files.dir, 0o700)?;
+        Self::fill(&files, secrets).inspect_err(|_| {
+            let _the_next_start_removes_it = fs::remove_dir_all(&files.dir);
+        })
+    }
+
+    fn fill(files: &ReplicaFiles, secrets: &[(String, Vec<u8>)]) -> Result<()> {
         make_dir(&files.run, 0o777)?;
         make_dir(&files.secrets, 0o755)?;
         for (name, value) in secrets {
@@ -130,6 +137,15 @@ mod tests {
         assert_eq!(mode(&dir.path().join("replicas")), 0o700);
         files.remove("a.1").unwrap();
         files.remove("a.1").unwrap();
+        assert_eq!(fs::read_dir(dir.path().join("replicas")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_cannot_be_made_whole_is_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::open(dir.path()).unwrap();
+        let unwritable = [("no-such-folder/key".to_owned(), b"v".to_vec())];
+        files.create("a.1", &unwritable).unwrap_err();
         assert_eq!(fs::read_dir(dir.path().join("replicas")).unwrap().count(), 0);
     }
 
