@@ -25,6 +25,7 @@ pub(crate) fn all() -> Vec<(&'static str, SpecialCase)> {
         zero_and_frozen_outlive_the_gateway,
         what_ended_meanwhile_runs_again,
         what_a_dead_gateway_left_half_done_goes,
+        what_cannot_be_taken_over_is_left_alone,
         a_shutdown_ends_all_and_the_next_gateway_starts_them_again,
         a_newer_versions_state_is_refused,
         a_confiner_that_nobody_counts_makes_room,
@@ -217,8 +218,32 @@ async fn what_a_dead_gateway_left_half_done_goes(backend: Arc<OnProcess>) {
     })
     .await;
     until_count_of_confiners(&backend, 1).await;
+    let kept = backend.state.path().join("unreadable/torn.json");
+    assert_eq!(std::fs::read_to_string(kept).unwrap(), r#"{"schema":1,"#);
     scale(&*backend, &name("rests"), 1).await;
     watcher.settled(&name("rests"), 1).await;
+}
+
+async fn what_cannot_be_taken_over_is_left_alone(backend: Arc<OnProcess>) {
+    let mut watcher = Watcher::new(&backend.provider()).await;
+    deploy(&*backend, &mut watcher, &backend.good("echo", "v1")).await;
+    let held = deploy(&*backend, &mut watcher, &backend.good("held", "v1")).await;
+    let held = backend.layout(&held.replicas[0].id);
+    backend.disconnect();
+    // A lock that is held by who is not known, a record that cannot be read, a file of nobody.
+    std::fs::write(held.lock(), "nobody").unwrap();
+    let closed = backend.layout("closed").dir.join("replica.json");
+    std::fs::create_dir_all(&closed).unwrap();
+    let file = backend.layout("file").dir;
+    std::fs::write(&file, "").unwrap();
+
+    backend.connect().await;
+    let mut watcher = Watcher::new(&backend.provider()).await;
+    let found = watcher.settled(&name("echo"), 1).await;
+    assert_eq!(get(&address(&found), "/").await, "v1");
+    assert!(!watcher.now.contains_key(&name("held")));
+    assert!(held.report().exists() && closed.exists() && file.exists());
+    until_count_of_confiners(&backend, 2).await;
 }
 
 async fn a_shutdown_ends_all_and_the_next_gateway_starts_them_again(backend: Arc<OnProcess>) {
