@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio_stream::wrappers::BroadcastStream;
 
-use super::record::{Found, Record};
+use super::record::{Found, Record, Wanted};
 use super::replica::Replica;
 use super::run::{Run, report_of};
 use super::shared::{Shared, bundle};
@@ -88,6 +88,7 @@ impl ProcessEngine {
         if engine.is_root {
             give_users(records.iter_mut().map(|(_, record)| record));
         }
+        dismiss_surplus(records.iter_mut().map(|(_, record)| record));
         // All at once: one that takes its time is no reason for others to wait.
         let take_over = async |(layout, record): (Layout, Record)| {
             (layout.dir.clone(), engine.take_over(layout, record).await)
@@ -334,6 +335,21 @@ fn give_users<'a>(records: impl Iterator<Item = &'a mut Record>) {
         let user = render::free_user(&taken);
         taken.insert(user);
         record.user = Some(user);
+    }
+}
+
+/// A gateway that was killed while it let replicas go may have stopped some that it did not come
+/// to remove. One that rests is kept for a function that sleeps, and none beside others that run.
+fn dismiss_surplus<'a>(records: impl Iterator<Item = &'a mut Record>) {
+    let mut generations: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for record in records.filter(|record| record.wanted != Wanted::Nothing && !record.removed) {
+        let deploy = &record.deploy;
+        generations.entry((deploy.name.clone(), deploy.generation)).or_default().push(record);
+    }
+    for generation in generations.into_values() {
+        let sleeps = generation.iter().all(|record| record.wanted == Wanted::Stopped);
+        let rest = generation.into_iter().filter(|record| record.wanted == Wanted::Stopped);
+        rest.skip(usize::from(sleeps)).for_each(|record| record.removed = true);
     }
 }
 

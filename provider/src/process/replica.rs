@@ -85,8 +85,9 @@ impl Replica {
         })
     }
 
-    /// Finds out what runs of it, and sees to what is wanted.
-    pub(super) async fn adopt(self: &Arc<Self>) -> Result<()> {
+    /// Finds out what runs of it, and sees to what is wanted. `grounded` tells whether the folder
+    /// that it runs in is there.
+    pub(super) async fn adopt(self: &Arc<Self>, grounded: bool) -> Result<()> {
         let (wanted, paused) = {
             let record = &self.state().record;
             (record.wanted, record.paused)
@@ -97,6 +98,12 @@ impl Replica {
             }
             return Ok(());
         };
+        if wanted == Wanted::Running && !grounded {
+            tracing::warn!(replica = self.id, "its unpacked bundle is gone, so it is started anew");
+            self.end_run(&current.run, &current.report, Duration::ZERO).await?;
+            self.keep(None);
+            return Ok(());
+        }
         self.shared.tell_gaps(&self.id, &current.report);
         {
             let mut state = self.state();

@@ -26,6 +26,7 @@ pub(crate) fn all() -> Vec<(&'static str, SpecialCase)> {
         what_ended_meanwhile_runs_again,
         what_a_dead_gateway_left_half_done_goes,
         what_cannot_be_taken_over_is_left_alone,
+        of_those_that_were_stopped_one_is_kept_for_a_function_that_sleeps,
         a_shutdown_ends_all_and_the_next_gateway_starts_them_again,
         a_newer_versions_state_is_refused,
         a_confiner_that_nobody_counts_makes_room,
@@ -244,6 +245,32 @@ async fn what_cannot_be_taken_over_is_left_alone(backend: Arc<OnProcess>) {
     assert!(!watcher.now.contains_key(&name("held")));
     assert!(held.report().exists() && closed.exists() && file.exists());
     until_count_of_confiners(&backend, 2).await;
+}
+
+async fn of_those_that_were_stopped_one_is_kept_for_a_function_that_sleeps(
+    backend: Arc<OnProcess>,
+) {
+    let mut watcher = Watcher::new(&backend.provider()).await;
+    let mut stopped = Vec::new();
+    for function in ["sleeps", "shrinks"] {
+        deploy(&*backend, &mut watcher, &backend.good(function, "v1")).await;
+        scale(&*backend, &name(function), 2).await;
+        let status = watcher.settled(&name(function), 2).await;
+        stopped.extend(status.replicas.into_iter().map(|replica| replica.id));
+    }
+    backend.disconnect();
+    // As gateways do that are killed between the end of a replica and that of its folder.
+    for id in &stopped[..3] {
+        change_record(&backend.layout(id).dir, |record| record["wanted"] = json!("stopped"));
+    }
+
+    backend.connect().await;
+    let mut watcher = Watcher::new(&backend.provider()).await;
+    watcher.until(&name("shrinks"), |s| s.replicas.len() == 1 && s.desired == 1).await;
+    watcher.until(&name("sleeps"), |s| s.replicas.len() == 1 && s.desired == 0).await;
+    until_count_of_confiners(&backend, 1).await;
+    scale(&*backend, &name("sleeps"), 1).await;
+    watcher.settled(&name("sleeps"), 1).await;
 }
 
 async fn a_shutdown_ends_all_and_the_next_gateway_starts_them_again(backend: Arc<OnProcess>) {
