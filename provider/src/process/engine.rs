@@ -117,7 +117,7 @@ impl ProcessEngine {
         if let Err(error) = held {
             tracing::warn!(replica = replica.id, %error, "the bundle of a replica is not here");
         }
-        replica.adopt().await?;
+        replica.adopt(self.shared.bundles.is_unpacked(digest)).await?;
         self.replicas().insert(replica.id.clone(), replica);
         Ok(())
     }

@@ -26,6 +26,7 @@ pub(crate) fn all() -> Vec<(&'static str, SpecialCase)> {
         what_ended_meanwhile_runs_again,
         what_a_dead_gateway_left_half_done_goes,
         what_cannot_be_taken_over_is_left_alone,
+        what_lost_the_folder_that_it_runs_in_gets_another,
         of_those_that_were_stopped_one_is_kept_for_a_function_that_sleeps,
         a_shutdown_ends_all_and_the_next_gateway_starts_them_again,
         a_newer_versions_state_is_refused,
@@ -245,6 +246,22 @@ async fn what_cannot_be_taken_over_is_left_alone(backend: Arc<OnProcess>) {
     assert!(!watcher.now.contains_key(&name("held")));
     assert!(held.report().exists() && closed.exists() && file.exists());
     until_count_of_confiners(&backend, 2).await;
+}
+
+async fn what_lost_the_folder_that_it_runs_in_gets_another(backend: Arc<OnProcess>) {
+    let echo = name("echo");
+    let mut watcher = Watcher::new(&backend.provider()).await;
+    let before = deploy(&*backend, &mut watcher, &backend.good("echo", "v1")).await;
+    let confiner = backend.confiner(&before.replicas[0].id);
+    backend.disconnect();
+    std::fs::remove_dir_all(backend.state.path().join("bundles/unpacked")).unwrap();
+    let config = backend.config(backend.store());
+    backend.connect_with(config).await;
+    let mut watcher = Watcher::new(&backend.provider()).await;
+    let after = watcher.settled(&echo, 1).await;
+    assert_eq!(get(&address(&after), "/").await, "v1");
+    assert_ne!(backend.confiner(&after.replicas[0].id), confiner);
+    until_count_of_confiners(&backend, 1).await;
 }
 
 async fn of_those_that_were_stopped_one_is_kept_for_a_function_that_sleeps(
