@@ -166,6 +166,9 @@ pub(super) fn write(path: &Path, bytes: &[u8], durable: bool) -> Result<()> {
         fs::rename(&unfinished, path)?;
         if durable { File::open(dir)?.sync_all() } else { Ok(()) }
     })();
+    if written.is_err() {
+        let _none_was_begun = fs::remove_file(&unfinished);
+    }
     written.map_err(at(path))
 }
 
@@ -215,6 +218,15 @@ mod tests {
         Record::remove(dir.path()).unwrap();
         Record::remove(dir.path()).unwrap();
         assert!(matches!(Record::load(dir.path()).unwrap(), Found::Nothing));
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_nothing_unfinished() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("taken");
+        fs::create_dir(&path).unwrap();
+        write(&path, b"{}", true).unwrap_err();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]
