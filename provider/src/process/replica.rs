@@ -13,10 +13,10 @@ use super::record::{Record, Wanted};
 use super::run::{Run, exit_of, report_of};
 use super::shared::Shared;
 use super::{blocking, refused};
-use crate::Result;
 use crate::confine::{Gap, Layout, Report};
 use crate::replicas::engine::What;
 use crate::replicas::seen::{Phase, Seen};
+use crate::Result;
 
 /// How long one may take to end that runs though it should not when a gateway starts.
 const STRAY_GRACE: Duration = Duration::from_secs(10);
@@ -188,16 +188,22 @@ impl Replica {
     /// See [`crate::replicas::engine::Engine::stop`].
     pub(super) async fn stop(self: &Arc<Self>, grace: Duration) -> Result<()> {
         let _turn = self.turn.lock().await;
-        let change = {
+        let (before, removed) = {
             let record = &mut self.state().record;
-            let change = record.wanted == Wanted::Running;
-            if change {
+            let before = (record.wanted, record.paused);
+            if before.0 == Wanted::Running {
                 (record.wanted, record.paused) = (Wanted::Stopped, false);
             }
-            change
+            (before, record.removed)
         };
-        if change {
-            self.save().await?;
+        if before.0 == Wanted::Running
+            && let Err(error) = self.save().await
+            && !removed
+        {
+            // Else the next try would take for written what is not.
+            let record = &mut self.state().record;
+            (record.wanted, record.paused) = before;
+            return Err(error);
         }
         self.end(grace).await?;
         self.tell(What::Changed);
@@ -211,8 +217,8 @@ impl Replica {
             let record = &mut self.state().record;
             (std::mem::take(&mut record.paused), record.grace)
         };
-        if paused {
-            self.save().await?;
+        if paused && let Err(error) = self.save().await {
+            tracing::warn!(replica = self.id, %error, "cannot write that a replica is not frozen");
         }
         self.end(grace).await?;
         // It ended as it was told to: that is nothing to tell of.
@@ -232,7 +238,14 @@ impl Replica {
     /// See [`crate::replicas::engine::Engine::mark_removed`].
     pub(super) async fn mark_removed(self: &Arc<Self>) -> Result<()> {
         self.state().record.removed = true;
-        self.save().await?;
+        if let Err(error) = self.save().await {
+            // As when the disk is full, for which a function may be removed: without a record the
+            // replica is nobody's, which the next gateway ends as well.
+            tracing::warn!(replica = self.id, %error, "its record is removed at once");
+            let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            Record::remove(&self.layout.dir)
+                .inspect_err(|_| self.state().record.removed = false)?;
+        }
         self.tell(What::Changed);
         Ok(())
     }
@@ -245,7 +258,7 @@ impl Replica {
         };
         // The wish first: one that is frozen and not known to be would never be thawed.
         self.state().record.paused = true;
-        self.save().await?;
+        self.save().await.inspect_err(|_| self.state().record.paused = false)?;
         if let Err(error) = current.run.freeze(&current.report, true).await {
             self.state().record.paused = false;
             self.save().await?;

@@ -1,8 +1,9 @@
 //! Gateways that are killed or told to end, and what the next one makes of it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use provider::process::{Process, ProcessConfig};
 use provider::{Calls, Provider, State, Status, Target};
@@ -28,6 +29,8 @@ pub(crate) fn all() -> Vec<(&'static str, SpecialCase)> {
         what_cannot_be_taken_over_is_left_alone,
         what_lost_the_folder_that_it_runs_in_gets_another,
         of_those_that_were_stopped_one_is_kept_for_a_function_that_sleeps,
+        what_cannot_be_written_is_not_taken_for_written,
+        a_function_can_be_removed_though_nothing_can_be_written,
         a_shutdown_ends_all_and_the_next_gateway_starts_them_again,
         a_newer_versions_state_is_refused,
         a_confiner_that_nobody_counts_makes_room,
@@ -288,6 +291,38 @@ async fn of_those_that_were_stopped_one_is_kept_for_a_function_that_sleeps(
     until_count_of_confiners(&backend, 1).await;
     scale(&*backend, &name("sleeps"), 1).await;
     watcher.settled(&name("sleeps"), 1).await;
+}
+
+/// Stands in the way of every record of a replica, as a full disk does.
+fn block_records(backend: &OnProcess, replica: &str) -> PathBuf {
+    let path = backend.layout(replica).dir.join(".new-replica.json");
+    std::fs::create_dir(&path).unwrap();
+    path
+}
+
+async fn what_cannot_be_written_is_not_taken_for_written(backend: Arc<OnProcess>) {
+    let echo = name("echo");
+    let mut watcher = Watcher::new(&backend.provider()).await;
+    let status = deploy(&*backend, &mut watcher, &backend.good("echo", "v1")).await;
+    let blocker = block_records(&backend, &status.replicas[0].id);
+    backend.process().scale(&echo, Target::Frozen).await.unwrap_err();
+    scale(&*backend, &echo, 0).await;
+    watcher.until(&echo, |s| s.desired == 0).await;
+    // Longer than the first tries take.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    std::fs::remove_dir(blocker).unwrap();
+    watcher.until(&echo, |s| in_state(s, State::Stopped) == 1).await;
+    let record = backend.layout(&status.replicas[0].id).dir.join("replica.json");
+    let record: Value = serde_json::from_slice(&std::fs::read(record).unwrap()).unwrap();
+    assert_eq!((&record["wanted"], &record["paused"]), (&json!("stopped"), &json!(false)));
+}
+
+async fn a_function_can_be_removed_though_nothing_can_be_written(backend: Arc<OnProcess>) {
+    let mut watcher = Watcher::new(&backend.provider()).await;
+    let status = deploy(&*backend, &mut watcher, &backend.good("echo", "v1")).await;
+    block_records(&backend, &status.replicas[0].id);
+    backend.process().remove(&name("echo")).await.unwrap();
+    assert_eq!(backend.leftovers().await, Vec::<String>::new());
 }
 
 async fn a_shutdown_ends_all_and_the_next_gateway_starts_them_again(backend: Arc<OnProcess>) {
