@@ -13,10 +13,10 @@ use super::record::{Record, Wanted};
 use super::run::{Run, exit_of, report_of};
 use super::shared::Shared;
 use super::{blocking, refused};
+use crate::Result;
 use crate::confine::{Gap, Layout, Report};
 use crate::replicas::engine::What;
 use crate::replicas::seen::{Phase, Seen};
-use crate::Result;
 
 /// How long one may take to end that runs though it should not when a gateway starts.
 const STRAY_GRACE: Duration = Duration::from_secs(10);
