@@ -309,6 +309,13 @@ impl Engine for ProcessEngine {
         Ok(())
     }
 
+    async fn note(&self, id: &str, to_stop: bool) -> Result<()> {
+        match self.get(id) {
+            Some(replica) => replica.note(to_stop).await,
+            None => Ok(()),
+        }
+    }
+
     fn left_alone(&self) -> HashSet<String> {
         self.left_alone.clone()
     }

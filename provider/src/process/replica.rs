@@ -185,6 +185,21 @@ impl Replica {
         begun.map(|_| ())
     }
 
+    /// See [`crate::replicas::engine::Engine::note`].
+    pub(super) async fn note(self: &Arc<Self>, to_stop: bool) -> Result<()> {
+        let wanted = if to_stop { Wanted::Stopped } else { Wanted::Running };
+        let before = {
+            let record = &mut self.state().record;
+            let before = record.wanted;
+            if before == Wanted::Nothing || before == wanted {
+                return Ok(());
+            }
+            record.wanted = wanted;
+            before
+        };
+        self.save().await.inspect_err(|_| self.state().record.wanted = before)
+    }
+
     /// See [`crate::replicas::engine::Engine::stop`].
     pub(super) async fn stop(self: &Arc<Self>, grace: Duration) -> Result<()> {
         let _turn = self.turn.lock().await;

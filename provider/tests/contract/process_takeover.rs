@@ -29,6 +29,7 @@ pub(crate) fn all() -> Vec<(&'static str, SpecialCase)> {
         what_cannot_be_taken_over_is_left_alone,
         what_lost_the_folder_that_it_runs_in_gets_another,
         of_those_that_were_stopped_one_is_kept_for_a_function_that_sleeps,
+        a_wish_for_fewer_outlives_its_gateway,
         what_cannot_be_written_is_not_taken_for_written,
         a_function_can_be_removed_though_nothing_can_be_written,
         a_shutdown_ends_all_and_the_next_gateway_starts_them_again,
@@ -293,6 +294,34 @@ async fn of_those_that_were_stopped_one_is_kept_for_a_function_that_sleeps(
     watcher.settled(&name("sleeps"), 1).await;
 }
 
+async fn a_wish_for_fewer_outlives_its_gateway(backend: Arc<OnProcess>) {
+    let mut watcher = Watcher::new(&backend.provider()).await;
+    let mut calls = Vec::new();
+    for function in ["cold", "few", "back"] {
+        deploy(&*backend, &mut watcher, &backend.good(function, "v1")).await;
+        scale(&*backend, &name(function), 2).await;
+        let status = watcher.settled(&name(function), 2).await;
+        let busy = status.replicas.iter().map(|r| backend.calls.counter(&r.id).enter().unwrap());
+        calls.extend(busy);
+    }
+    for (function, count) in [("cold", 0), ("few", 1), ("back", 0), ("back", 2)] {
+        scale(&*backend, &name(function), count).await;
+    }
+    backend.disconnect();
+
+    // The next gateway knows of no calls.
+    let config = ProcessConfig { calls: Calls::default(), ..backend.config(backend.store()) };
+    backend.connect_with(config).await;
+    let mut watcher = Watcher::new(&backend.provider()).await;
+    for (function, count) in [("cold", 0), ("few", 1), ("back", 2)] {
+        let there = count.max(1);
+        let so = |s: &Status| s.desired == count && s.replicas.len() == there as usize;
+        watcher.until(&name(function), so).await;
+    }
+    until_count_of_confiners(&backend, 3).await;
+    drop(calls);
+}
+
 /// Stands in the way of every record of a replica, as a full disk does.
 fn block_records(backend: &OnProcess, replica: &str) -> PathBuf {
     let path = backend.layout(replica).dir.join(".new-replica.json");
@@ -306,7 +335,7 @@ async fn what_cannot_be_written_is_not_taken_for_written(backend: Arc<OnProcess>
     let status = deploy(&*backend, &mut watcher, &backend.good("echo", "v1")).await;
     let blocker = block_records(&backend, &status.replicas[0].id);
     backend.process().scale(&echo, Target::Frozen).await.unwrap_err();
-    scale(&*backend, &echo, 0).await;
+    backend.process().scale(&echo, Target::Replicas(0)).await.unwrap_err();
     watcher.until(&echo, |s| s.desired == 0).await;
     // Longer than the first tries take.
     tokio::time::sleep(Duration::from_secs(1)).await;
