@@ -23,7 +23,7 @@ use crate::api::{self, Api};
 use crate::auth::{Credentials, CredentialsError};
 use crate::backend::{self, Backend};
 use crate::call::{Caller, PREFIX, Shared};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, ProviderKind};
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::holder::{self, Holder};
@@ -117,8 +117,14 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         must_be_free(address)?;
     }
     let (metrics, calls) = (Metrics::new()?, Calls::default());
-    let backend = Backend::open(&config, state.path(), &calls).await?;
-    let served = serve(&config, &backend, (credentials, metrics, calls)).await;
+    // From here on functions may run that end with the gateway: a signal must not end it at once.
+    let mut stop = StopSignals::new()?;
+    let backend = tokio::select! {
+        opened = Backend::open(&config, state.path(), &calls) => opened?,
+        // Containers stay, and an engine may take its time to answer.
+        () = stop.wait(), if config.provider == ProviderKind::Docker => return Ok(()),
+    };
+    let served = serve(&config, &backend, (credentials, metrics, calls), stop).await;
     backend.close().await;
     served
 }
@@ -128,6 +134,7 @@ async fn serve(
     config: &Config,
     backend: &Backend,
     (credentials, metrics, calls): (Option<Credentials>, Metrics, Calls),
+    mut stop: StopSignals,
 ) -> Result<(), StartError> {
     let (provider, bundles) = (backend.provider.clone(), backend.bundles.clone());
     let directory = Arc::new(Directory::new(calls, metrics.clone(), config.upstream_timeout));
@@ -158,7 +165,6 @@ async fn serve(
         sweep_when_synced(store, directory.clone());
     }
     serve_metrics(config.listen_metrics(), metrics).await?;
-    let mut stop = StopSignals::new()?;
     let listeners = bind(config, backend.functions_ip)?;
     let address = listeners[0].local_addr()?;
     let shared = Arc::new(shared);

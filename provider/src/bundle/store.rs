@@ -245,7 +245,8 @@ impl Store {
         Temp::new(self.root.join("temp").join(number.to_string()))
     }
 
-    pub(super) fn is_unpacked(&self, digest: Digest) -> bool {
+    /// Whether the bundle's folder is there.
+    pub(crate) fn is_unpacked(&self, digest: Digest) -> bool {
         self.unpacked(digest).join(TREE).is_dir()
     }
 

@@ -1,6 +1,6 @@
 //! The engine: all replicas, found again when a gateway starts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio_stream::wrappers::BroadcastStream;
 
-use super::record::Record;
+use super::record::{Found, Record, Wanted};
 use super::replica::Replica;
 use super::run::{Run, report_of};
 use super::shared::{Shared, bundle};
@@ -32,6 +32,8 @@ use crate::{Error, Function, LogLine, Result};
 
 /// Pause between two looks for bundles that nobody needs.
 const COLLECT_PAUSE: Duration = Duration::from_secs(600);
+/// Holds the records that could not be understood, in the state directory.
+const UNREADABLE: &str = "unreadable";
 /// Where this machine's name is to be read.
 const HOSTNAME: &str = "/proc/sys/kernel/hostname";
 
@@ -42,50 +44,80 @@ pub struct ProcessEngine {
     /// Whether replicas can be given users of their own.
     is_root: bool,
     replicas: Mutex<BTreeMap<String, Arc<Replica>>>,
+    /// Folders that were not taken over, and are not ours to change.
+    left_alone: HashSet<String>,
     /// Told when a bundle may have become useless.
     released: Arc<Notify>,
 }
 
 impl ProcessEngine {
     /// Takes over what is in the replicas' folders. What has no record there is nobody's: if it
-    /// runs, it ends now.
+    /// runs, it ends now. A folder with which that cannot be done is left as it is: it is no reason
+    /// to serve nobody.
     pub(super) async fn open(shared: Arc<Shared>, state_dir: &Path) -> Result<Self> {
         let host = fs::read_to_string(HOSTNAME).unwrap_or_default();
-        let engine = Self {
+        let mut engine = Self {
             facts: Facts::new("linux", std::env::consts::ARCH, host.trim()),
             is_root: rustix::process::geteuid().is_root(),
             replicas: Mutex::default(),
+            left_alone: HashSet::new(),
             released: Arc::default(),
             shared,
         };
         let mut records = Vec::new();
         for dir in folders(&state_dir.join("replicas"))? {
             let layout = Layout::new(&dir);
-            match Record::load(&dir)? {
-                Some(record) => records.push((layout, record)),
-                None => abandon(&layout).await?,
-            }
+            let abandoned = match Record::load(&dir)? {
+                Found::Record(record) => {
+                    records.push((layout, *record));
+                    continue;
+                }
+                Found::Closed(error) => Err(error),
+                Found::Nothing => abandon(&layout).await,
+                Found::Torn(error) => match Record::put_aside(&dir, &state_dir.join(UNREADABLE)) {
+                    Ok(kept) => {
+                        let (path, kept) = (dir.display(), kept.display());
+                        tracing::error!(%path, %error, %kept, "a replica is lost: its record is torn");
+                        abandon(&layout).await
+                    }
+                    failed => failed.map(|_| ()),
+                },
+            };
+            engine.leave_alone_unless(&dir, abandoned);
         }
         if engine.is_root {
             give_users(records.iter_mut().map(|(_, record)| record));
         }
-        for (layout, record) in records {
-            engine.take_over(layout, record).await?;
+        dismiss_surplus(records.iter_mut().map(|(_, record)| record));
+        // All at once: one that takes its time is no reason for others to wait.
+        let take_over = async |(layout, record): (Layout, Record)| {
+            (layout.dir.clone(), engine.take_over(layout, record).await)
+        };
+        for (dir, taken) in join_all(records.into_iter().map(take_over)).await {
+            engine.leave_alone_unless(&dir, taken);
         }
         let collector = collect(engine.shared.bundles.clone(), engine.released.clone());
         engine.shared.spawn(collector);
         Ok(engine)
     }
 
+    fn leave_alone_unless(&mut self, dir: &Path, taken: Result<()>) {
+        let Err(error) = taken else { return };
+        let path = dir.display();
+        tracing::error!(%path, %error, "a replica is left as it is; remove its folder to end this");
+        self.left_alone.extend(dir.file_name().map(|name| name.to_string_lossy().into_owned()));
+    }
+
     async fn take_over(&self, layout: Layout, record: Record) -> Result<()> {
         let reference = bundle(&record.image)?;
         let replica = Replica::new(self.shared.clone(), layout, record);
         let (bundles, id) = (self.shared.bundles.clone(), replica.id.clone());
-        let held = blocking(move || bundles.hold(&id, reference.digest, &reference.name)).await;
+        let digest = reference.digest;
+        let held = blocking(move || bundles.hold(&id, digest, &reference.name)).await;
         if let Err(error) = held {
             tracing::warn!(replica = replica.id, %error, "the bundle of a replica is not here");
         }
-        replica.adopt().await?;
+        replica.adopt(self.shared.bundles.is_unpacked(digest)).await?;
         self.replicas().insert(replica.id.clone(), replica);
         Ok(())
     }
@@ -277,6 +309,17 @@ impl Engine for ProcessEngine {
         Ok(())
     }
 
+    async fn note(&self, id: &str, to_stop: bool) -> Result<()> {
+        match self.get(id) {
+            Some(replica) => replica.note(to_stop).await,
+            None => Ok(()),
+        }
+    }
+
+    fn left_alone(&self) -> HashSet<String> {
+        self.left_alone.clone()
+    }
+
     fn close(&self) {
         self.shared.close();
     }
@@ -299,6 +342,21 @@ fn give_users<'a>(records: impl Iterator<Item = &'a mut Record>) {
         let user = render::free_user(&taken);
         taken.insert(user);
         record.user = Some(user);
+    }
+}
+
+/// A gateway that was killed while it let replicas go may have stopped some that it did not come
+/// to remove. One that rests is kept for a function that sleeps, and none beside others that run.
+fn dismiss_surplus<'a>(records: impl Iterator<Item = &'a mut Record>) {
+    let mut generations: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for record in records.filter(|record| record.wanted != Wanted::Nothing && !record.removed) {
+        let deploy = &record.deploy;
+        generations.entry((deploy.name.clone(), deploy.generation)).or_default().push(record);
+    }
+    for generation in generations.into_values() {
+        let sleeps = generation.iter().all(|record| record.wanted == Wanted::Stopped);
+        let rest = generation.into_iter().filter(|record| record.wanted == Wanted::Stopped);
+        rest.skip(usize::from(sleeps)).for_each(|record| record.removed = true);
     }
 }
 

@@ -194,7 +194,7 @@ impl Replica {
         Ok(())
     }
 
-    async fn end_run(&self, run: &Run, report: &Report, grace: Duration) -> Result<()> {
+    pub(super) async fn end_run(&self, run: &Run, report: &Report, grace: Duration) -> Result<()> {
         let failed = |e: std::io::Error| refused(format!("cannot end {}: {e}", self.id));
         if !grace.is_zero() {
             // What is frozen hears nothing.

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::refused;
 use crate::replicas::deploy::Deploy;
 use crate::replicas::engine::Blueprint;
-use crate::replicas::files::at;
+use crate::replicas::files::{at, private_dir};
 use crate::{Error, Result};
 
 /// The file in a replica's folder.
@@ -81,15 +81,16 @@ impl Record {
         }
     }
 
-    /// Reads a replica's record; `None` when there is none that can be used. One that a newer
-    /// version wrote is an error, so that nobody takes its folder for rubbish.
-    pub(super) fn load(dir: &Path) -> Result<Option<Self>> {
+    /// Reads a replica's record. One that a newer version wrote is an error, so that nobody takes
+    /// its folder for rubbish.
+    pub(super) fn load(dir: &Path) -> Result<Found> {
         let path = dir.join(FILE);
         let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                return Ok(None);
+                return Ok(Found::Nothing);
             }
-            other => other.map_err(at(&path))?,
+            Err(e) => return Ok(Found::Closed(at(&path)(e))),
         };
         match serde_json::from_slice::<Schema>(&bytes) {
             Ok(Schema { schema }) if schema > SCHEMA => {
@@ -99,12 +100,18 @@ impl Record {
                      state directory"
                 )))
             }
-            Ok(_) => Ok(serde_json::from_slice(&bytes).map_err(|e| unreadable(&path, &e)).ok()),
-            Err(error) => {
-                unreadable(&path, &error);
-                Ok(None)
-            }
+            _ => Ok(serde_json::from_slice(&bytes)
+                .map_or_else(Found::Torn, |record| Found::Record(Box::new(record)))),
         }
+    }
+
+    /// Keeps a record that cannot be understood where nobody looks for records; returns where.
+    pub(super) fn put_aside(dir: &Path, aside: &Path) -> Result<PathBuf> {
+        private_dir(aside)?;
+        let name = dir.file_name().unwrap_or_default().to_string_lossy();
+        let to = aside.join(format!("{name}.json"));
+        fs::rename(dir.join(FILE), &to).map_err(at(&to))?;
+        Ok(to)
     }
 
     /// Writes the record for good.
@@ -123,14 +130,23 @@ impl Record {
     }
 }
 
+/// What is in a folder.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// A record.
+    Record(Box<Record>),
+    /// None.
+    Nothing,
+    /// One that cannot be understood.
+    Torn(serde_json::Error),
+    /// One, or none, that we may not see.
+    Closed(Error),
+}
+
 /// What every form of the record has.
 #[derive(Deserialize)]
 struct Schema {
     schema: u32,
-}
-
-fn unreadable(path: &Path, error: &serde_json::Error) {
-    tracing::warn!(path = %path.display(), %error, "a replica's record cannot be read");
 }
 
 /// Writes a private file so that a crash leaves the old one or the new one, never half of one;
@@ -150,6 +166,9 @@ pub(super) fn write(path: &Path, bytes: &[u8], durable: bool) -> Result<()> {
         fs::rename(&unfinished, path)?;
         if durable { File::open(dir)?.sync_all() } else { Ok(()) }
     })();
+    if written.is_err() {
+        let _none_was_begun = fs::remove_file(&unfinished);
+    }
     written.map_err(at(path))
 }
 
@@ -186,7 +205,7 @@ mod tests {
         let mut record = Record::new(&new, Some(7));
         record.wanted = Wanted::Running;
         record.save(dir.path()).unwrap();
-        let back = Record::load(dir.path()).unwrap().unwrap();
+        let Found::Record(back) = Record::load(dir.path()).unwrap() else { panic!("no record") };
         assert_eq!((back.deploy.function, back.deploy.generation), (deploy.function, 7));
         assert_eq!(
             (back.wanted, back.user, back.image.as_str()),
@@ -198,17 +217,33 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing unfinished is left");
         Record::remove(dir.path()).unwrap();
         Record::remove(dir.path()).unwrap();
-        assert!(Record::load(dir.path()).unwrap().is_none());
+        assert!(matches!(Record::load(dir.path()).unwrap(), Found::Nothing));
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_nothing_unfinished() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("taken");
+        fs::create_dir(&path).unwrap();
+        write(&path, b"{}", true).unwrap_err();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]
     fn rubbish_is_no_record_and_a_newer_one_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(Record::load(&dir.path().join("absent")).unwrap().is_none());
+        let load = |dir: &Path| Record::load(dir).unwrap();
+        assert!(matches!(load(&dir.path().join("absent")), Found::Nothing));
         for rubbish in ["", "{", r#"{"schema":1}"#] {
             fs::write(dir.path().join(FILE), rubbish).unwrap();
-            assert!(Record::load(dir.path()).unwrap().is_none(), "{rubbish}");
+            assert!(matches!(load(dir.path()), Found::Torn(_)), "{rubbish}");
+            let aside = Record::put_aside(dir.path(), &dir.path().join("aside")).unwrap();
+            assert_eq!(fs::read_to_string(aside).unwrap(), rubbish);
+            assert!(matches!(load(dir.path()), Found::Nothing));
         }
+        fs::create_dir(dir.path().join(FILE)).unwrap();
+        assert!(matches!(load(dir.path()), Found::Closed(_)));
+        fs::remove_dir(dir.path().join(FILE)).unwrap();
         fs::write(dir.path().join(FILE), r#"{"schema":2,"new":true}"#).unwrap();
         let error = Record::load(dir.path()).unwrap_err().to_string();
         assert!(error.contains("newer version"), "{error}");

@@ -85,8 +85,9 @@ impl Replica {
         })
     }
 
-    /// Finds out what runs of it, and sees to what is wanted.
-    pub(super) async fn adopt(self: &Arc<Self>) -> Result<()> {
+    /// Finds out what runs of it, and sees to what is wanted. `grounded` tells whether the folder
+    /// that it runs in is there.
+    pub(super) async fn adopt(self: &Arc<Self>, grounded: bool) -> Result<()> {
         let (wanted, paused) = {
             let record = &self.state().record;
             (record.wanted, record.paused)
@@ -97,6 +98,12 @@ impl Replica {
             }
             return Ok(());
         };
+        if wanted == Wanted::Running && !grounded {
+            tracing::warn!(replica = self.id, "its unpacked bundle is gone, so it is started anew");
+            self.end_run(&current.run, &current.report, Duration::ZERO).await?;
+            self.keep(None);
+            return Ok(());
+        }
         self.shared.tell_gaps(&self.id, &current.report);
         {
             let mut state = self.state();
@@ -178,19 +185,40 @@ impl Replica {
         begun.map(|_| ())
     }
 
+    /// See [`crate::replicas::engine::Engine::note`].
+    pub(super) async fn note(self: &Arc<Self>, to_stop: bool) -> Result<()> {
+        let wanted = if to_stop { Wanted::Stopped } else { Wanted::Running };
+        let before = {
+            let record = &mut self.state().record;
+            let before = record.wanted;
+            if before == Wanted::Nothing || before == wanted {
+                return Ok(());
+            }
+            record.wanted = wanted;
+            before
+        };
+        self.save().await.inspect_err(|_| self.state().record.wanted = before)
+    }
+
     /// See [`crate::replicas::engine::Engine::stop`].
     pub(super) async fn stop(self: &Arc<Self>, grace: Duration) -> Result<()> {
         let _turn = self.turn.lock().await;
-        let change = {
+        let (before, removed) = {
             let record = &mut self.state().record;
-            let change = record.wanted == Wanted::Running;
-            if change {
+            let before = (record.wanted, record.paused);
+            if before.0 == Wanted::Running {
                 (record.wanted, record.paused) = (Wanted::Stopped, false);
             }
-            change
+            (before, record.removed)
         };
-        if change {
-            self.save().await?;
+        if before.0 == Wanted::Running
+            && let Err(error) = self.save().await
+            && !removed
+        {
+            // Else the next try would take for written what is not.
+            let record = &mut self.state().record;
+            (record.wanted, record.paused) = before;
+            return Err(error);
         }
         self.end(grace).await?;
         self.tell(What::Changed);
@@ -204,8 +232,8 @@ impl Replica {
             let record = &mut self.state().record;
             (std::mem::take(&mut record.paused), record.grace)
         };
-        if paused {
-            self.save().await?;
+        if paused && let Err(error) = self.save().await {
+            tracing::warn!(replica = self.id, %error, "cannot write that a replica is not frozen");
         }
         self.end(grace).await?;
         // It ended as it was told to: that is nothing to tell of.
@@ -225,7 +253,14 @@ impl Replica {
     /// See [`crate::replicas::engine::Engine::mark_removed`].
     pub(super) async fn mark_removed(self: &Arc<Self>) -> Result<()> {
         self.state().record.removed = true;
-        self.save().await?;
+        if let Err(error) = self.save().await {
+            // As when the disk is full, for which a function may be removed: without a record the
+            // replica is nobody's, which the next gateway ends as well.
+            tracing::warn!(replica = self.id, %error, "its record is removed at once");
+            let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            Record::remove(&self.layout.dir)
+                .inspect_err(|_| self.state().record.removed = false)?;
+        }
         self.tell(What::Changed);
         Ok(())
     }
@@ -238,7 +273,7 @@ impl Replica {
         };
         // The wish first: one that is frozen and not known to be would never be thawed.
         self.state().record.paused = true;
-        self.save().await?;
+        self.save().await.inspect_err(|_| self.state().record.paused = false)?;
         if let Err(error) = current.run.freeze(&current.report, true).await {
             self.state().record.paused = false;
             self.save().await?;

@@ -1,5 +1,6 @@
 //! What the replicas' core asks of whatever runs them: a container engine, or processes.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -65,6 +66,17 @@ pub(crate) trait Engine: Send + Sync {
 
     /// Removes what no replica needs any more; called when there is none and none is made.
     async fn tidy(&self) -> Result<()>;
+
+    /// Writes down that a replica which runs is to stop, once its calls have ended, or that it is
+    /// not any more: a gateway may be killed before it stops it. An engine that cannot, need not.
+    async fn note(&self, _id: &str, _to_stop: bool) -> Result<()> {
+        Ok(())
+    }
+
+    /// Replicas that are there and cannot be taken over: what they have is not touched.
+    fn left_alone(&self) -> HashSet<String> {
+        HashSet::new()
+    }
 
     /// Starts nothing any more by itself: this gateway ends, and another may take over. What runs
     /// goes on.

@@ -41,10 +41,17 @@ impl Files {
     }
 
     /// Makes a replica's directories. Its user is unknown, so all may write to `run`; the
-    /// directory around them keeps everybody else of this machine out.
+    /// directory around them keeps everybody else of this machine out. After a failure nothing of
+    /// them is left.
     pub(crate) fn create(&self, replica: &str, secrets: &[(String, Vec<u8>)]) -> Result<()> {
         let files = self.of(replica);
         make_dir(&files.dir, 0o700)?;
+        Self::fill(&files, secrets).inspect_err(|_| {
+            let _the_next_start_removes_it = fs::remove_dir_all(&files.dir);
+        })
+    }
+
+    fn fill(files: &ReplicaFiles, secrets: &[(String, Vec<u8>)]) -> Result<()> {
         make_dir(&files.run, 0o777)?;
         make_dir(&files.secrets, 0o755)?;
         for (name, value) in secrets {
@@ -76,7 +83,9 @@ impl Files {
                 continue;
             };
             tracing::info!(replica, "removing the directory of a replica that is gone");
-            self.remove(replica)?;
+            if let Err(error) = self.remove(replica) {
+                tracing::warn!(replica, %error, "it cannot be removed; remove it by hand");
+            }
         }
         Ok(())
     }
@@ -134,9 +143,20 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_made_whole_is_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::open(dir.path()).unwrap();
+        let unwritable = [("no-such-folder/key".to_owned(), b"v".to_vec())];
+        files.create("a.1", &unwritable).unwrap_err();
+        assert_eq!(fs::read_dir(dir.path().join("replicas")).unwrap().count(), 0);
+    }
+
+    #[test]
     fn directories_of_replicas_that_are_gone_go() {
         let dir = tempfile::tempdir().unwrap();
         let files = Files::open(dir.path()).unwrap();
+        // Nobody's directory, and no reason to go no further.
+        fs::write(dir.path().join("replicas/a.0"), "").unwrap();
         files.create("a.1", &[]).unwrap();
         files.create("a.2", &[]).unwrap();
         files.retain(&HashSet::from(["a.2".to_owned()])).unwrap();

@@ -28,7 +28,7 @@ impl Core {
             Target::Frozen => self.freeze(&name).await,
             Target::Replicas(0) => {
                 self.update(&name, rest);
-                Ok(())
+                self.write_down(&name).await
             }
             Target::Replicas(count) => {
                 self.thaw(&name).await?;
@@ -44,6 +44,7 @@ impl Core {
 
     async fn resize(self: &Arc<Self>, name: &Name, generation: u64, count: usize) -> Result<()> {
         let todo = self.update(name, |group| resize(group, &self.calls, generation, count));
+        self.write_down(name).await?;
         for replica in &todo.start {
             self.wake(name, replica).await?;
         }
@@ -64,6 +65,18 @@ impl Core {
             self.dismiss(name, &made).await;
         }
         started
+    }
+
+    /// What was decided outlives this gateway, though calls are waited for before it is done.
+    async fn write_down(&self, name: &Name) -> Result<()> {
+        let runs = |m: &&Member| !matches!(m.seen.phase, Phase::Created | Phase::Exited);
+        let noted = |m: &Member| (m.seen.id.clone(), m.stage != Stage::Active);
+        let notes: Vec<_> =
+            self.read(name, |group| group.members.values().filter(runs).map(noted).collect());
+        for (id, to_stop) in notes {
+            self.engine.note(&id, to_stop).await?;
+        }
+        Ok(())
     }
 
     async fn refetched(&self, batch: Batch) -> Result<Batch> {

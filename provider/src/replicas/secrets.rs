@@ -141,6 +141,9 @@ fn write_atomic(path: &Path, value: &[u8]) -> Result<()> {
     let file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished);
     let written = file.and_then(|mut file| file.write_all(value).and_then(|()| file.sync_all()));
     let renamed = written.and_then(|()| fs::rename(&unfinished, path));
+    if renamed.is_err() {
+        let _none_was_begun = fs::remove_file(&unfinished);
+    }
     renamed.and_then(|()| fs::File::open(dir)?.sync_all()).map_err(at(path))
 }
 
@@ -161,5 +164,8 @@ mod tests {
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
         fs::write(dir.path().join("ns/.new-other"), b"").unwrap();
         assert_eq!(names_in(path.parent().unwrap()).unwrap(), ["key"]);
+        fs::create_dir(dir.path().join("ns/taken")).unwrap();
+        write_atomic(&dir.path().join("ns/taken"), b"3").unwrap_err();
+        assert!(!dir.path().join("ns/.new-taken").exists(), "no value lies about");
     }
 }

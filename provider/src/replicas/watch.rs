@@ -24,7 +24,8 @@ const LAST_PAUSE: Duration = Duration::from_secs(5);
 /// time from which on events count.
 pub(super) async fn adopt(core: &Arc<Core>) -> Result<Timestamp> {
     let since = list(core).await?;
-    let known = core.world().values().flat_map(|g| g.members.keys().cloned()).collect();
+    let mut known = core.engine.left_alone();
+    known.extend(core.world().values().flat_map(|group| group.members.keys().cloned()));
     core.files.retain(&known)?;
     Ok(since)
 }

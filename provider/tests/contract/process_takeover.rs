@@ -1,8 +1,9 @@
 //! Gateways that are killed or told to end, and what the next one makes of it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use provider::process::{Process, ProcessConfig};
 use provider::{Calls, Provider, State, Status, Target};
@@ -25,6 +26,12 @@ pub(crate) fn all() -> Vec<(&'static str, SpecialCase)> {
         zero_and_frozen_outlive_the_gateway,
         what_ended_meanwhile_runs_again,
         what_a_dead_gateway_left_half_done_goes,
+        what_cannot_be_taken_over_is_left_alone,
+        what_lost_the_folder_that_it_runs_in_gets_another,
+        of_those_that_were_stopped_one_is_kept_for_a_function_that_sleeps,
+        a_wish_for_fewer_outlives_its_gateway,
+        what_cannot_be_written_is_not_taken_for_written,
+        a_function_can_be_removed_though_nothing_can_be_written,
         a_shutdown_ends_all_and_the_next_gateway_starts_them_again,
         a_newer_versions_state_is_refused,
         a_confiner_that_nobody_counts_makes_room,
@@ -217,8 +224,134 @@ async fn what_a_dead_gateway_left_half_done_goes(backend: Arc<OnProcess>) {
     })
     .await;
     until_count_of_confiners(&backend, 1).await;
+    let kept = backend.state.path().join("unreadable/torn.json");
+    assert_eq!(std::fs::read_to_string(kept).unwrap(), r#"{"schema":1,"#);
     scale(&*backend, &name("rests"), 1).await;
     watcher.settled(&name("rests"), 1).await;
+}
+
+async fn what_cannot_be_taken_over_is_left_alone(backend: Arc<OnProcess>) {
+    let mut watcher = Watcher::new(&backend.provider()).await;
+    deploy(&*backend, &mut watcher, &backend.good("echo", "v1")).await;
+    let held = deploy(&*backend, &mut watcher, &backend.good("held", "v1")).await;
+    let held = backend.layout(&held.replicas[0].id);
+    backend.disconnect();
+    // A lock that is held by who is not known, a record that cannot be read, a file of nobody.
+    std::fs::write(held.lock(), "nobody").unwrap();
+    let closed = backend.layout("closed").dir.join("replica.json");
+    std::fs::create_dir_all(&closed).unwrap();
+    let file = backend.layout("file").dir;
+    std::fs::write(&file, "").unwrap();
+
+    backend.connect().await;
+    let mut watcher = Watcher::new(&backend.provider()).await;
+    let found = watcher.settled(&name("echo"), 1).await;
+    assert_eq!(get(&address(&found), "/").await, "v1");
+    assert!(!watcher.now.contains_key(&name("held")));
+    assert!(held.report().exists() && closed.exists() && file.exists());
+    until_count_of_confiners(&backend, 2).await;
+}
+
+async fn what_lost_the_folder_that_it_runs_in_gets_another(backend: Arc<OnProcess>) {
+    let echo = name("echo");
+    let mut watcher = Watcher::new(&backend.provider()).await;
+    let before = deploy(&*backend, &mut watcher, &backend.good("echo", "v1")).await;
+    let confiner = backend.confiner(&before.replicas[0].id);
+    backend.disconnect();
+    std::fs::remove_dir_all(backend.state.path().join("bundles/unpacked")).unwrap();
+    let config = backend.config(backend.store());
+    backend.connect_with(config).await;
+    let mut watcher = Watcher::new(&backend.provider()).await;
+    let after = watcher.settled(&echo, 1).await;
+    assert_eq!(get(&address(&after), "/").await, "v1");
+    assert_ne!(backend.confiner(&after.replicas[0].id), confiner);
+    until_count_of_confiners(&backend, 1).await;
+}
+
+async fn of_those_that_were_stopped_one_is_kept_for_a_function_that_sleeps(
+    backend: Arc<OnProcess>,
+) {
+    let mut watcher = Watcher::new(&backend.provider()).await;
+    let mut stopped = Vec::new();
+    for function in ["sleeps", "shrinks"] {
+        deploy(&*backend, &mut watcher, &backend.good(function, "v1")).await;
+        scale(&*backend, &name(function), 2).await;
+        let status = watcher.settled(&name(function), 2).await;
+        stopped.extend(status.replicas.into_iter().map(|replica| replica.id));
+    }
+    backend.disconnect();
+    // As gateways do that are killed between the end of a replica and that of its folder.
+    for id in &stopped[..3] {
+        change_record(&backend.layout(id).dir, |record| record["wanted"] = json!("stopped"));
+    }
+
+    backend.connect().await;
+    let mut watcher = Watcher::new(&backend.provider()).await;
+    watcher.until(&name("shrinks"), |s| s.replicas.len() == 1 && s.desired == 1).await;
+    watcher.until(&name("sleeps"), |s| s.replicas.len() == 1 && s.desired == 0).await;
+    until_count_of_confiners(&backend, 1).await;
+    scale(&*backend, &name("sleeps"), 1).await;
+    watcher.settled(&name("sleeps"), 1).await;
+}
+
+async fn a_wish_for_fewer_outlives_its_gateway(backend: Arc<OnProcess>) {
+    let mut watcher = Watcher::new(&backend.provider()).await;
+    let mut calls = Vec::new();
+    for function in ["cold", "few", "back"] {
+        deploy(&*backend, &mut watcher, &backend.good(function, "v1")).await;
+        scale(&*backend, &name(function), 2).await;
+        let status = watcher.settled(&name(function), 2).await;
+        let busy = status.replicas.iter().map(|r| backend.calls.counter(&r.id).enter().unwrap());
+        calls.extend(busy);
+    }
+    for (function, count) in [("cold", 0), ("few", 1), ("back", 0), ("back", 2)] {
+        scale(&*backend, &name(function), count).await;
+    }
+    backend.disconnect();
+
+    // The next gateway knows of no calls.
+    let config = ProcessConfig { calls: Calls::default(), ..backend.config(backend.store()) };
+    backend.connect_with(config).await;
+    let mut watcher = Watcher::new(&backend.provider()).await;
+    for (function, count) in [("cold", 0), ("few", 1), ("back", 2)] {
+        let there = count.max(1);
+        let so = |s: &Status| s.desired == count && s.replicas.len() == there as usize;
+        watcher.until(&name(function), so).await;
+    }
+    until_count_of_confiners(&backend, 3).await;
+    drop(calls);
+}
+
+/// Stands in the way of every record of a replica, as a full disk does.
+fn block_records(backend: &OnProcess, replica: &str) -> PathBuf {
+    let path = backend.layout(replica).dir.join(".new-replica.json");
+    std::fs::create_dir(&path).unwrap();
+    path
+}
+
+async fn what_cannot_be_written_is_not_taken_for_written(backend: Arc<OnProcess>) {
+    let echo = name("echo");
+    let mut watcher = Watcher::new(&backend.provider()).await;
+    let status = deploy(&*backend, &mut watcher, &backend.good("echo", "v1")).await;
+    let blocker = block_records(&backend, &status.replicas[0].id);
+    backend.process().scale(&echo, Target::Frozen).await.unwrap_err();
+    backend.process().scale(&echo, Target::Replicas(0)).await.unwrap_err();
+    watcher.until(&echo, |s| s.desired == 0).await;
+    // Longer than the first tries take.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    std::fs::remove_dir(blocker).unwrap();
+    watcher.until(&echo, |s| in_state(s, State::Stopped) == 1).await;
+    let record = backend.layout(&status.replicas[0].id).dir.join("replica.json");
+    let record: Value = serde_json::from_slice(&std::fs::read(record).unwrap()).unwrap();
+    assert_eq!((&record["wanted"], &record["paused"]), (&json!("stopped"), &json!(false)));
+}
+
+async fn a_function_can_be_removed_though_nothing_can_be_written(backend: Arc<OnProcess>) {
+    let mut watcher = Watcher::new(&backend.provider()).await;
+    let status = deploy(&*backend, &mut watcher, &backend.good("echo", "v1")).await;
+    block_records(&backend, &status.replicas[0].id);
+    backend.process().remove(&name("echo")).await.unwrap();
+    assert_eq!(backend.leftovers().await, Vec::<String>::new());
 }
 
 async fn a_shutdown_ends_all_and_the_next_gateway_starts_them_again(backend: Arc<OnProcess>) {

@@ -116,3 +116,30 @@ async fn a_gateway_that_is_told_to_stop_finishes_its_calls(world: World) -> Resu
     assert_eq!(call.await??.1, "slept");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_gateway_that_is_told_to_stop_while_it_starts_leaves_nothing_running() -> Result<()> {
+    let World { mut gateway, client, image } = World::start("process").await?;
+    for number in 0..8 {
+        client.deploy(json!({ "service": format!("f{number}"), "image": image })).await?;
+    }
+    gateway.stop()?;
+    assert_eq!(gateway.running()?, Vec::<String>::new());
+    let starting = std::process::Command::new(system::binary("faas-gateway"))
+        .args(["--provider", "process", "--port", "0", "--metrics-port", "0", "--watchdog"])
+        .arg(system::binary("fwatchdog"))
+        .arg("--state-dir")
+        .arg(gateway.state_dir())
+        .spawn()?;
+    while gateway.running()?.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&starting),
+        rustix::process::Signal::TERM,
+    )?;
+    let output = starting.wait_with_output()?;
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(gateway.running()?, Vec::<String>::new());
+    Ok(())
+}

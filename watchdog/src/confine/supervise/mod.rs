@@ -46,8 +46,13 @@ fn confine(layout: &Layout) -> (Result<Ended>, bool) {
         Ok(spec) => spec,
         Err(failure) => return (Err(failure), false),
     };
+    // First, so that no signal ends this process while there are groups that only it removes.
+    let signals = match life::Signals::take() {
+        Ok(signals) => signals,
+        Err(failure) => return (Err(failure), false),
+    };
     let made = cgroup::make(&spec.replica, &spec.limits);
-    let ended = live(layout, &spec, &made);
+    let ended = live(layout, &spec, &made, signals);
     made.cgroups.kill();
     remains::end_children();
     let out_of_memory = made.cgroups.out_of_memory();
@@ -55,8 +60,12 @@ fn confine(layout: &Layout) -> (Result<Ended>, bool) {
     (ended, out_of_memory)
 }
 
-fn live(layout: &Layout, spec: &Spec, made: &cgroup::Made) -> Result<Ended> {
-    let signals = life::Signals::take()?;
+fn live(
+    layout: &Layout,
+    spec: &Spec,
+    made: &cgroup::Made,
+    signals: life::Signals,
+) -> Result<Ended> {
     let sandbox = raise::Raise { layout, spec, made }.sandbox()?;
     life::Life::new(sandbox, signals, layout, spec).run(&made.cgroups)
 }
