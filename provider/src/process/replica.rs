@@ -28,6 +28,8 @@ pub(super) struct Replica {
     pub(super) shared: Arc<Shared>,
     /// One operation at a time; held while a run begins or is ended.
     pub(super) turn: Arc<Turn<()>>,
+    /// One wish for its end at a time: until one is written, another must not take it for written.
+    wish: Turn<()>,
     state: Mutex<State>,
     pub(super) phase: watch::Sender<Phase>,
     /// One writer, which writes what is true when it does.
@@ -79,6 +81,7 @@ impl Replica {
             layout,
             shared,
             turn: Arc::default(),
+            wish: Turn::default(),
             state: Mutex::new(state),
             phase: watch::Sender::new(phase),
             writer: Mutex::default(),
@@ -188,6 +191,7 @@ impl Replica {
     /// See [`crate::replicas::engine::Engine::note`].
     pub(super) async fn note(self: &Arc<Self>, to_stop: bool) -> Result<()> {
         let wanted = if to_stop { Wanted::Stopped } else { Wanted::Running };
+        let _wish = self.wish.lock().await;
         let before = {
             let record = &mut self.state().record;
             let before = record.wanted;
@@ -203,6 +207,15 @@ impl Replica {
     /// See [`crate::replicas::engine::Engine::stop`].
     pub(super) async fn stop(self: &Arc<Self>, grace: Duration) -> Result<()> {
         let _turn = self.turn.lock().await;
+        self.wish_to_stop().await?;
+        self.end(grace).await?;
+        self.tell(What::Changed);
+        Ok(())
+    }
+
+    /// Writes down that it is to stop. That of a removed function need not be written.
+    async fn wish_to_stop(self: &Arc<Self>) -> Result<()> {
+        let _wish = self.wish.lock().await;
         let (before, removed) = {
             let record = &mut self.state().record;
             let before = (record.wanted, record.paused);
@@ -220,8 +233,6 @@ impl Replica {
             (record.wanted, record.paused) = before;
             return Err(error);
         }
-        self.end(grace).await?;
-        self.tell(What::Changed);
         Ok(())
     }
 
