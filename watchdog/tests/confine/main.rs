@@ -38,7 +38,9 @@ fn main() -> ExitCode {
                 .with_ignored_flag(skipped)
         }));
     }
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    setting::remove_program();
+    conclusion.exit_code()
 }
 
 fn run(case: fn(Setting), setting: Setting) -> Result<(), Failed> {

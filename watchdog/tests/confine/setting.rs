@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use rustix::process::geteuid;
 use tempfile::TempDir;
@@ -145,17 +145,25 @@ fn as_user(user: u32, program: impl AsRef<Path>) -> Command {
     command
 }
 
+/// Where the program under test is that everybody can reach. Nothing drops a static.
+static COPY: Mutex<Option<TempDir>> = Mutex::new(None);
+
 /// The program under test, where everybody can reach it.
 pub(crate) fn program() -> PathBuf {
-    static COPY: OnceLock<TempDir> = OnceLock::new();
-    let copy = COPY.get_or_init(|| {
+    let mut copy = COPY.lock().unwrap_or_else(PoisonError::into_inner);
+    let dir = copy.get_or_insert_with(|| {
         let dir = tempfile::tempdir().expect("a directory");
         open(dir.path());
         let path = dir.path().join("fwatchdog");
         fs::copy(env!("CARGO_BIN_EXE_fwatchdog"), path).expect("the program");
         dir
     });
-    copy.path().join("fwatchdog")
+    dir.path().join("fwatchdog")
+}
+
+/// Removes it, when the tests are over.
+pub(crate) fn remove_program() {
+    *COPY.lock().unwrap_or_else(PoisonError::into_inner) = None;
 }
 
 /// Lets everybody into a directory.
