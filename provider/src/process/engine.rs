@@ -13,7 +13,6 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::{self, BoxStream};
 use jiff::Timestamp;
-use tokio::sync::Notify;
 use tokio_stream::wrappers::BroadcastStream;
 
 use super::record::{Found, Record, Wanted};
@@ -21,7 +20,6 @@ use super::replica::Replica;
 use super::run::{Run, report_of};
 use super::shared::{Shared, bundle};
 use super::{BACKEND, blocking, refused, render};
-use crate::bundle::Store;
 use crate::confine::Layout;
 use crate::replicas::engine::{Blueprint, Create, Engine, Happening, What};
 use crate::replicas::files::at;
@@ -30,8 +28,6 @@ use crate::replicas::machine::Facts;
 use crate::replicas::seen::Seen;
 use crate::{Error, Function, LogLine, Result};
 
-/// Pause between two looks for bundles that nobody needs.
-const COLLECT_PAUSE: Duration = Duration::from_secs(600);
 /// Holds the records that could not be understood, in the state directory.
 const UNREADABLE: &str = "unreadable";
 /// Where this machine's name is to be read.
@@ -46,8 +42,6 @@ pub struct ProcessEngine {
     replicas: Mutex<BTreeMap<String, Arc<Replica>>>,
     /// Folders that were not taken over, and are not ours to change.
     left_alone: HashSet<String>,
-    /// Told when a bundle may have become useless.
-    released: Arc<Notify>,
 }
 
 impl ProcessEngine {
@@ -61,7 +55,6 @@ impl ProcessEngine {
             is_root: rustix::process::geteuid().is_root(),
             replicas: Mutex::default(),
             left_alone: HashSet::new(),
-            released: Arc::default(),
             shared,
         };
         let mut records = Vec::new();
@@ -96,8 +89,6 @@ impl ProcessEngine {
         for (dir, taken) in join_all(records.into_iter().map(take_over)).await {
             engine.leave_alone_unless(&dir, taken);
         }
-        let collector = collect(engine.shared.bundles.clone(), engine.released.clone());
-        engine.shared.spawn(collector);
         Ok(engine)
     }
 
@@ -160,7 +151,6 @@ impl ProcessEngine {
     fn forget(&self, id: &str) {
         self.replicas().remove(id);
         self.shared.bundles.release(id);
-        self.released.notify_one();
     }
 
     fn replicas(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Replica>>> {
@@ -304,8 +294,8 @@ impl Engine for ProcessEngine {
         }
     }
 
+    /// Bundles are collected by the gateway; there is nothing else that replicas share.
     async fn tidy(&self) -> Result<()> {
-        self.released.notify_one();
         Ok(())
     }
 
@@ -396,22 +386,6 @@ fn make_removable(layout: &Layout) {
         // The kind of the entry itself: links are not followed.
         let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
         dirs.extend(below.map(|entry| entry.path()));
-    }
-}
-
-/// Removes bundles that nobody needs any more, now and then.
-async fn collect(bundles: Arc<Store>, released: Arc<Notify>) {
-    loop {
-        tokio::select! {
-            () = released.notified() => {}
-            () = tokio::time::sleep(COLLECT_PAUSE) => {}
-        }
-        let bundles = bundles.clone();
-        match blocking(move || bundles.collect()).await {
-            Ok(gone) if gone.is_empty() => {}
-            Ok(gone) => tracing::info!(count = gone.len(), "removed bundles that nobody needs"),
-            Err(error) => tracing::warn!(%error, "cannot remove bundles that nobody needs"),
-        }
     }
 }
 
