@@ -23,7 +23,7 @@ impl Cli {
         let docker_config = home.path().join(".docker").to_string_lossy().into_owned();
         let cli = Self { home, url, docker_config };
         let password = gateway.password()?;
-        cli.ok(cli.home.path(), &["login", "--password", &password])?;
+        cli.ok(cli.home.path(), &["login", &format!("--password={password}")])?;
         Ok(cli)
     }
 
