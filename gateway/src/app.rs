@@ -10,7 +10,6 @@ use axum::extract::State;
 use axum::routing::get;
 use http::Request;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use hyper::body::Incoming;
 use provider::Calls;
 use provider::bundle::Store;
 use relay::{Body, Listener, Peer, ServeOptions, Shutdown};
@@ -266,7 +265,7 @@ async fn relay_calls(seed: Seed) {
         Err(error) => return tracing::error!(%error, "cannot serve"),
     };
     let caller = std::rc::Rc::new(Caller::new(shared));
-    let handler = move |request: Request<Incoming>, peer: Peer| {
+    let handler = move |request: Request<Body>, peer: Peer| {
         let (caller, router, runtime) = (caller.clone(), router.clone(), runtime.clone());
         async move {
             match request.uri().path().starts_with(PREFIX) {
@@ -280,10 +279,11 @@ async fn relay_calls(seed: Seed) {
 
 /// Hands a request to the API and its answer back.
 async fn system(
-    request: Request<Incoming>,
+    request: Request<Body>,
     mut router: Router,
     runtime: &Handle,
 ) -> http::Response<Body> {
+    let request = request.map(relay::Sendable::from);
     let answer = runtime.spawn(async move { router.call(request).await });
     match answer.await {
         Ok(Ok(response)) => response.map(Body::boxed),

@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime};
 use http::header::{HeaderName, HeaderValue, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Request, Response, StatusCode};
-use hyper::body::Incoming;
 use provider::{Name, Slot};
 use relay::{Body, Call, Forwarded, Peer, Pool, Rules, SendError, Target};
 use tokio::time::{Instant, timeout};
@@ -83,7 +82,7 @@ impl Caller {
     }
 
     /// Answers a call; errors are answers too.
-    pub async fn call(&self, mut request: Request<Incoming>, peer: Peer) -> Response<Body> {
+    pub async fn call(&self, mut request: Request<Body>, peer: Peer) -> Response<Body> {
         let start = Instant::now();
         let stamps = Stamps::new(request.headers());
         stamps.apply(request.headers_mut());
@@ -104,7 +103,7 @@ impl Caller {
         }
     }
 
-    async fn known(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {
+    async fn known(&self, request: Request<Body>, arrival: Arrival) -> Response<Body> {
         let log = self.shared.access_log;
         let record = Rc::new(Record::new(arrival.entry.live.clone(), &request, log));
         let response = match self.relay(request, arrival, &record).await {
@@ -120,7 +119,7 @@ impl Caller {
 
     async fn relay(
         &self,
-        request: Request<Incoming>,
+        request: Request<Body>,
         Arrival { entry, peer, start }: Arrival,
         record: &Record,
     ) -> Result<Response<Body>> {
@@ -289,7 +288,7 @@ fn name_of(path: &str) -> &str {
 }
 
 /// What follows the name, byte for byte, with its query; `/` when nothing does.
-fn upstream_path(request: &Request<Incoming>) -> Result<PathAndQuery> {
+fn upstream_path(request: &Request<Body>) -> Result<PathAndQuery> {
     let whole = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
     let rest = whole.strip_prefix(PREFIX).unwrap_or_default();
     let rest = rest.find(['/', '?']).map_or("", |at| &rest[at..]);

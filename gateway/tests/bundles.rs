@@ -16,7 +16,6 @@ use gateway::directory::Directory;
 use gateway::metrics::Metrics;
 use gateway::scaler::Scaler;
 use http::{Request, StatusCode};
-use hyper::body::Incoming;
 use provider::bundle::sample::{self, Archive, SmallDisk, config, digest, pack, paths};
 use provider::bundle::{Digest, Limits, MEDIA_TYPE, Store};
 use provider::fake::Fake;
@@ -116,8 +115,9 @@ fn serve(router: Router) -> (SocketAddr, relay::Trigger) {
     let (trigger, shutdown) = relay::shutdown();
     let seed = (listener, shutdown, router, Handle::current());
     let work = |(listener, shutdown, router, runtime): (_, _, Router, Handle)| async move {
-        let handler = move |request: Request<Incoming>, _| {
+        let handler = move |request: Request<relay::Body>, _| {
             let (mut router, runtime) = (router.clone(), runtime.clone());
+            let request = request.map(relay::Sendable::from);
             async move {
                 let answer = runtime.spawn(async move { router.call(request).await });
                 answer.await.unwrap().unwrap().map(relay::Body::boxed)

@@ -59,7 +59,7 @@ pub struct Call {
 
 impl Call {
     /// Passes on a client's request.
-    pub fn forward(mut request: Request<Incoming>, rules: &Rules) -> Self {
+    pub fn forward(mut request: Request<Body>, rules: &Rules) -> Self {
         let protocol = headers::upgrade_wanted(request.headers());
         let upgrade = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
@@ -76,7 +76,7 @@ impl Call {
         }
         parts.uri = origin_form(parts.uri, rules.path.as_ref());
         parts.version = Version::HTTP_11;
-        let mut body = Body::from(body);
+        let mut body = body;
         if let Some(max) = rules.max_body_bytes {
             body = body.with_limit(max);
         }

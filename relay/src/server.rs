@@ -87,7 +87,7 @@ pub async fn serve<H, F>(
     mut shutdown: Shutdown,
     handler: H,
 ) where
-    H: Fn(Request<Incoming>, Peer) -> F + 'static,
+    H: Fn(Request<Body>, Peer) -> F + 'static,
     F: Future<Output = Response<Body>> + 'static,
 {
     let mut http = http1::Builder::new();
@@ -112,7 +112,7 @@ pub async fn serve<H, F>(
 
 async fn accept_all<H, F>(server: &Rc<Server<H>>, listener: &Listener) -> Infallible
 where
-    H: Fn(Request<Incoming>, Peer) -> F + 'static,
+    H: Fn(Request<Body>, Peer) -> F + 'static,
     F: Future<Output = Response<Body>> + 'static,
 {
     loop {
@@ -180,7 +180,7 @@ impl<H> Server<H> {
 
 impl<H, F> Server<H>
 where
-    H: Fn(Request<Incoming>, Peer) -> F + 'static,
+    H: Fn(Request<Body>, Peer) -> F + 'static,
     F: Future<Output = Response<Body>> + 'static,
 {
     async fn connection(self: &Rc<Self>, stream: Stream, peer: Peer) {
@@ -224,6 +224,7 @@ where
         state: &Arc<ConnState>,
     ) -> Result<Response<Body>, Infallible> {
         let ambiguous = state.busy(request.headers().contains_key(TRANSFER_ENCODING));
+        let request = request.map(Body::from);
         let mut response = match self.refuse(&request, ambiguous) {
             None => (self.handler)(request, peer).await,
             Some(refusal) => refusal,
@@ -243,7 +244,7 @@ where
     }
 
     /// Answers requests that no handler should see.
-    fn refuse(&self, request: &Request<Incoming>, ambiguous: bool) -> Option<Response<Body>> {
+    fn refuse(&self, request: &Request<Body>, ambiguous: bool) -> Option<Response<Body>> {
         let refusal = |status, text| Some(refusal(status, text));
         if ambiguous {
             // Another hop may believe the other one (RFC 9112 6.1).

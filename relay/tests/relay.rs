@@ -16,7 +16,6 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use http_body::Frame;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use relay::{
     Body, Call, Forwarded, Listener, Peer, Pool, PoolOptions, Rules, SendError, ServeOptions,
     Target, Trigger,
@@ -34,7 +33,7 @@ struct Served {
 
 fn serve<H, F>(options: ServeOptions, make: impl Fn() -> H + Send + Sync + 'static) -> Served
 where
-    H: Fn(Request<Incoming>, Peer) -> F + 'static,
+    H: Fn(Request<Body>, Peer) -> F + 'static,
     F: Future<Output = Response<Body>> + 'static,
 {
     serve_on(1, options, make)
@@ -46,7 +45,7 @@ fn serve_on<H, F>(
     make: impl Fn() -> H + Send + Sync + 'static,
 ) -> Served
 where
-    H: Fn(Request<Incoming>, Peer) -> F + 'static,
+    H: Fn(Request<Body>, Peer) -> F + 'static,
     F: Future<Output = Response<Body>> + 'static,
 {
     let address = "127.0.0.1:0".parse().expect("an address");
@@ -105,7 +104,7 @@ fn read_to(stream: &mut impl Read, end: &str) -> Option<String> {
     Some(String::from_utf8(text).expect("text"))
 }
 
-fn hello() -> impl Fn(Request<Incoming>, Peer) -> std::future::Ready<Response<Body>> {
+fn hello() -> impl Fn(Request<Body>, Peer) -> std::future::Ready<Response<Body>> {
     |_, _| std::future::ready(Response::new(Body::from("hello")))
 }
 
@@ -274,7 +273,7 @@ fn guards_go_at_the_end_of_the_body_or_of_the_client() {
     let (sender, dropped) = mpsc::channel();
     let served = serve(ServeOptions::default(), move || {
         let sender = sender.clone();
-        move |request: Request<Incoming>, _| {
+        move |request: Request<Body>, _| {
             let guard = Tell(sender.clone());
             async move {
                 let body = match request.uri().path() {

@@ -4,7 +4,6 @@ use std::rc::Rc;
 
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri};
-use hyper::body::Incoming;
 use relay::Body;
 
 use crate::access::{Access, Style};
@@ -67,7 +66,7 @@ impl App {
     }
 
     /// Answers a request on the function's port.
-    pub async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
+    pub async fn handle(&self, request: Request<Body>) -> Response<Body> {
         match request.uri().path() {
             "/_/health" => self.health(&request),
             "/_/ready" => self.ready(request).await,
@@ -86,7 +85,7 @@ impl App {
         response
     }
 
-    fn health(&self, request: &Request<Incoming>) -> Response<Body> {
+    fn health(&self, request: &Request<Body>) -> Response<Body> {
         if let Some(refusal) = only_get(request) {
             return refusal;
         }
@@ -96,7 +95,7 @@ impl App {
         }
     }
 
-    async fn ready(&self, mut request: Request<Incoming>) -> Response<Body> {
+    async fn ready(&self, mut request: Request<Body>) -> Response<Body> {
         if let Some(refusal) = only_get(&request) {
             return refusal;
         }
@@ -115,7 +114,7 @@ impl App {
         }
     }
 
-    async fn call(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn call(&self, request: Request<Body>) -> Response<Body> {
         let access = Access::begin(&request, &self.metrics, self.style);
         let Some(slot) = self.limiter.acquire() else {
             return access.answered(self.crowded());
@@ -124,7 +123,7 @@ impl App {
         access.answered(response)
     }
 
-    async fn run(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn run(&self, request: Request<Body>) -> Response<Body> {
         match &self.function {
             Function::Http(proxy) => proxy.call(request, &self.health).await,
             Function::Fork(forker) => forker.call(request).await,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use relay::{Body, BodyError};
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe::Sender;
 use tokio::sync::{mpsc, oneshot};
@@ -64,7 +64,7 @@ pub enum End {
     Deadline,
     /// The request's body broke off, so it was killed.
     #[error("the request's body could not be read: {0}")]
-    BadBody(hyper::Error),
+    BadBody(BodyError),
     /// It could not be watched.
     #[error("{0}")]
     Failed(io::Error),
@@ -85,7 +85,7 @@ pub struct Running {
 ///
 /// # Errors
 /// When it cannot be started.
-pub fn start(job: Job<'_>, body: Incoming, deadline: Option<Instant>) -> io::Result<Running> {
+pub fn start(job: Job<'_>, body: Body, deadline: Option<Instant>) -> io::Result<Running> {
     let (theirs_in, stdin) = pipe::input()?;
     let (theirs_out, stdout) = pipe::output()?;
     let (logging, ended) = oneshot::channel::<()>();
@@ -160,7 +160,7 @@ async fn pump(stdout: &mut Output, process: &mut Process, events: &mpsc::Sender<
 /// Gives the request's body to the process.
 #[derive(Debug)]
 struct Feeder {
-    body: Incoming,
+    body: Body,
     /// `None` once the process has what it wants.
     stdin: Option<Sender>,
     before: Option<Vec<u8>>,
@@ -169,7 +169,7 @@ struct Feeder {
 
 impl Feeder {
     /// Returns only when the body breaks off.
-    async fn run(&mut self) -> hyper::Error {
+    async fn run(&mut self) -> BodyError {
         if let Some(before) = self.before.take() {
             self.write(&before).await;
         }

@@ -13,7 +13,6 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
-use hyper::body::Incoming;
 use relay::Body;
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
@@ -74,7 +73,7 @@ impl Forker {
     }
 
     /// Runs a process for the call.
-    pub async fn call(&self, request: Request<Incoming>) -> Response<Body> {
+    pub async fn call(&self, request: Request<Body>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         if self.classic.is_some() && !CLASSIC_METHODS.contains(&parts.method) {
             let reason = format!("fwatchdog: {} is not taken in classic mode", parts.method);

@@ -6,7 +6,6 @@ use std::time::Duration;
 use http::header::CONTENT_LENGTH;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use relay::{Body, Call, Pool, PoolOptions, Rules, SendError, Target};
 use tokio::time::{Instant, timeout_at};
 
@@ -60,7 +59,7 @@ impl Proxy {
     }
 
     /// Passes a call on to the function.
-    pub async fn call(&self, request: Request<Incoming>, health: &Health) -> Response<Body> {
+    pub async fn call(&self, request: Request<Body>, health: &Health) -> Response<Body> {
         let start = Instant::now();
         let limit = time_limit(self.limit, request.headers());
         let rules = Rules {
@@ -101,7 +100,7 @@ impl Proxy {
     async fn send(
         &self,
         target: &Target,
-        request: Request<Incoming>,
+        request: Request<Body>,
         rules: &Rules,
     ) -> Result<Response<Body>, SendError> {
         let mut call = Call::forward(request, rules);
