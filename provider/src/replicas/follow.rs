@@ -79,7 +79,13 @@ impl Follower {
 
     /// Everything there is, stopped containers too: they may have said something.
     fn attach_all(&mut self) {
-        let range = Range { tail: self.query.tail, since: self.query.since, follow: true };
+        let range = match self.query.tail {
+            // An engine counts back from when it is asked, which may be after the first new line.
+            Some(0) => {
+                Range { tail: None, since: self.query.since.max(Some(self.begin)), follow: true }
+            }
+            tail => Range { tail, since: self.query.since, follow: true },
+        };
         for source in self.core.sources(&self.query.name, self.query.instance.as_deref()) {
             self.attach(source, range, None);
         }
