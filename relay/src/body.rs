@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::conn::ConnState;
 use crate::error::BodyError;
 use crate::pool::Lease;
+use crate::replay::Reader;
 use crate::tunnel::Tunnel;
 
 type BoxedSource = Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError>>>;
@@ -43,6 +44,7 @@ enum Source {
     Full(Bytes),
     Incoming(Incoming),
     Boxed(BoxedSource),
+    Replay(Reader),
     Tunnel(Box<Tunnel>),
 }
 
@@ -123,6 +125,10 @@ impl Body {
             self.lease = Some(lease);
         }
         self
+    }
+
+    pub(crate) fn replay(reader: Reader) -> Self {
+        Self::from(Source::Replay(reader))
     }
 
     pub(crate) fn tunnel(tunnel: Tunnel) -> Self {
@@ -245,6 +251,7 @@ impl HttpBody for Body {
             Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Incoming(body) => body.size_hint(),
             Source::Boxed(body) => body.size_hint(),
+            Source::Replay(body) => body.size_hint(),
         }
     }
 }
@@ -263,6 +270,7 @@ impl Source {
             Source::Full(_) => false,
             Source::Incoming(body) => body.is_end_stream(),
             Source::Boxed(body) => body.is_end_stream(),
+            Source::Replay(body) => body.is_end_stream(),
         }
     }
 
@@ -276,6 +284,7 @@ impl Source {
             }
             Source::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Broken),
             Source::Boxed(body) => body.as_mut().poll_frame(cx),
+            Source::Replay(body) => Pin::new(body).poll_frame(cx),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use http::header::{EXPECT, HOST, HeaderMap, HeaderValue};
+use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
@@ -16,6 +17,7 @@ use tokio::time::{Instant, timeout};
 use crate::body::Body;
 use crate::error::SendError;
 use crate::headers;
+use crate::replay::Replay;
 use crate::stream::Peer;
 use crate::tunnel::Tunnel;
 
@@ -48,13 +50,21 @@ pub struct Forwarded {
     pub scheme: &'static str,
 }
 
-/// One call, ready to be sent by [`Pool::send`](crate::Pool::send). It may be sent again
-/// elsewhere as long as nothing of it was sent.
+/// One call, ready to be sent by [`Pool::send`](crate::Pool::send), and again by it as long as
+/// [`Call::can_repeat`] says so.
 #[derive(Debug)]
 pub struct Call {
-    pub(crate) request: Request<Body>,
+    parts: Parts,
+    body: Content,
     pub(crate) upgrade: Option<OnUpgrade>,
     pub(crate) deadline: Option<Instant>,
+}
+
+/// A call's body.
+#[derive(Debug)]
+enum Content {
+    Empty,
+    Some(Replay),
 }
 
 impl Call {
@@ -62,7 +72,7 @@ impl Call {
     pub fn forward(mut request: Request<Body>, rules: &Rules) -> Self {
         let protocol = headers::upgrade_wanted(request.headers());
         let upgrade = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
-        let (mut parts, body) = request.into_parts();
+        let (mut parts, mut body) = request.into_parts();
         host_from_uri(&parts.uri, &mut parts.headers);
         headers::strip_hop_by_hop(&mut parts.headers);
         if let Some(protocol) = protocol {
@@ -76,45 +86,73 @@ impl Call {
         }
         parts.uri = origin_form(parts.uri, rules.path.as_ref());
         parts.version = Version::HTTP_11;
-        let mut body = body;
         if let Some(max) = rules.max_body_bytes {
             body = body.with_limit(max);
         }
-        let mut request = Request::from_parts(parts, body);
-        if expects_continue(request.headers()) {
-            hold_body(&mut request);
-        }
-        Self { request, upgrade, deadline: rules.deadline }
+        Self { parts, body: Content::new(body), upgrade, deadline: rules.deadline }
     }
 
     /// A request of our own. Its URI is path and query; `Host` must be set.
     pub fn new(request: Request<Body>, deadline: Option<Instant>) -> Self {
-        Self { request, upgrade: None, deadline }
+        let (parts, body) = request.into_parts();
+        Self { parts, body: Content::new(body), upgrade: None, deadline }
+    }
+
+    /// Whether the whole of it can be sent again: what was read of its body is still there.
+    pub fn can_repeat(&self) -> bool {
+        match &self.body {
+            Content::Empty => true,
+            Content::Some(replay) => replay.is_whole(),
+        }
+    }
+
+    /// The request, from its start. `None` when it cannot be repeated.
+    pub(crate) fn request(&self) -> Option<Request<Body>> {
+        let body = match &self.body {
+            Content::Empty => Body::empty(),
+            Content::Some(replay) => Body::replay(replay.read()?),
+        };
+        let mut request = Request::new(body);
+        request.method_mut().clone_from(&self.parts.method);
+        request.uri_mut().clone_from(&self.parts.uri);
+        request.headers_mut().clone_from(&self.parts.headers);
+        if expects_continue(request.headers()) {
+            hold_body(&mut request);
+        }
+        Some(request)
     }
 
     /// The headers as they will be sent.
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
-        self.request.headers_mut()
+        &mut self.parts.headers
     }
 
     /// The headers as they will be sent.
     pub fn headers(&self) -> &HeaderMap {
-        self.request.headers()
+        &self.parts.headers
     }
 
-    /// The body as it will be sent.
-    pub fn body_mut(&mut self) -> &mut Body {
-        self.request.body_mut()
+    /// Takes the body out; it is empty until [`Call::set_body`].
+    pub fn take_body(&mut self) -> Body {
+        match std::mem::replace(&mut self.body, Content::Empty) {
+            Content::Empty => Body::empty(),
+            Content::Some(replay) => replay.read().map_or_else(Body::empty, Body::replay),
+        }
+    }
+
+    /// Gives it another body.
+    pub fn set_body(&mut self, body: Body) {
+        self.body = Content::new(body);
     }
 
     /// Whether there is no body.
     pub fn is_empty(&self) -> bool {
-        self.request.body().is_end_stream()
+        matches!(self.body, Content::Empty)
     }
 
     /// The method.
     pub fn method(&self) -> &Method {
-        self.request.method()
+        &self.parts.method
     }
 
     /// Whether the client wants to switch protocols.
@@ -125,6 +163,12 @@ impl Call {
     /// Changes when the call must be over.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
+    }
+}
+
+impl Content {
+    fn new(body: Body) -> Self {
+        if body.is_end_stream() { Self::Empty } else { Self::Some(Replay::new(body)) }
     }
 }
 

@@ -3,8 +3,6 @@
 use std::error::Error as StdError;
 use std::io;
 
-use crate::Call;
-
 /// Why a body ended before its end. Whoever sends the body resets the connection then, so that
 /// nobody takes what came so far for the whole.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +16,9 @@ pub enum BodyError {
     /// The connection that the body came from broke.
     #[error("the connection broke in mid-body")]
     Broken(#[source] hyper::Error),
+    /// The body is sent again, by another reader.
+    #[error("the body is being sent again")]
+    Superseded,
     /// Whatever made the body failed.
     #[error(transparent)]
     Source(Box<dyn StdError + Send + Sync>),
@@ -27,13 +28,8 @@ pub enum BodyError {
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// No connection could be made. Nothing was sent, so the call may go elsewhere.
-    #[error("cannot connect: {source}")]
-    NotSent {
-        /// The call, whole.
-        call: Box<Call>,
-        /// Why.
-        source: io::Error,
-    },
+    #[error("cannot connect: {0}")]
+    NotSent(#[source] io::Error),
     /// The connection broke after (part of) the request may have been sent.
     #[error("the connection broke before an answer: {0}")]
     Broken(#[source] hyper::Error),
@@ -46,14 +42,4 @@ pub enum SendError {
     /// The upstream switched protocols although nobody had asked it to.
     #[error("the upstream switched protocols unasked")]
     UnaskedUpgrade,
-}
-
-impl SendError {
-    /// The call, when nothing of it was sent: it is safe to try another replica.
-    pub fn into_unsent(self) -> Option<Call> {
-        match self {
-            SendError::NotSent { call, .. } => Some(*call),
-            _ => None,
-        }
-    }
 }

@@ -12,6 +12,7 @@ mod error;
 mod headers;
 mod listener;
 mod pool;
+mod replay;
 mod sendable;
 mod server;
 mod shutdown;

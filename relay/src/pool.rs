@@ -7,11 +7,7 @@ use std::io;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use http::header::EXPECT;
-use http::{Request, Response};
-use http_body::Body as _;
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use http::Response;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::task::spawn_local;
@@ -21,9 +17,6 @@ use crate::body::Body;
 use crate::call::{self, Call};
 use crate::error::{BodyError, SendError};
 use crate::target::Target;
-
-/// Largest request body that is kept so that it can be sent again, in bytes.
-const REPLAY_BYTES: u64 = 64 << 10;
 
 /// How a pool treats its connections.
 #[derive(Clone, Copy, Debug)]
@@ -79,13 +72,6 @@ pub(crate) struct Lease {
     slot: Rc<Slot>,
 }
 
-/// A connection for the next request.
-struct Checkout {
-    sender: SendRequest<Body>,
-    /// Whether it carried a request before, so that its peer may be closing it this instant.
-    reused: bool,
-}
-
 impl Pool {
     /// An empty pool.
     pub fn new(options: PoolOptions) -> Self {
@@ -97,7 +83,11 @@ impl Pool {
     ///
     /// # Errors
     /// See [`SendError`]; it tells whether the call may be sent elsewhere.
-    pub async fn send(&self, target: &Target, call: Call) -> Result<Response<Body>, SendError> {
+    pub async fn send(
+        &self,
+        target: &Target,
+        call: &mut Call,
+    ) -> Result<Response<Body>, SendError> {
         let Some(deadline) = call.deadline else {
             return self.exchange(target, call).await;
         };
@@ -107,58 +97,47 @@ impl Pool {
         }
     }
 
-    async fn exchange(&self, target: &Target, call: Call) -> Result<Response<Body>, SendError> {
-        let Call { mut request, upgrade, deadline } = call;
+    async fn exchange(
+        &self,
+        target: &Target,
+        call: &mut Call,
+    ) -> Result<Response<Body>, SendError> {
         let slot = self.slot(target);
-        let mut reused = slot.checkout(self.0.options.idle_timeout);
         let mut broken = None;
+        let mut reused = slot.checkout(self.0.options.idle_timeout);
         loop {
-            let checkout = match reused.take() {
-                Some(checkout) => checkout,
+            let fresh = reused.is_none();
+            let mut sender = match reused.take() {
+                Some(sender) => sender,
+                // Once something may have been sent, the call must not go elsewhere: it may be
+                // what brought the upstream down.
                 None => match self.connect(target).await {
-                    Ok(sender) => Checkout { sender, reused: false },
+                    Ok(sender) => sender,
                     Err(source) => {
-                        // Once something may have been sent, the call must not go elsewhere: it
-                        // may be what brought the upstream down.
-                        let call = Box::new(Call { request, upgrade, deadline });
-                        return Err(broken.map_or(SendError::NotSent { call, source }, cause));
+                        return Err(broken.map_or(SendError::NotSent(source), cause));
                     }
                 },
             };
-            match self.attempt(checkout, request, &slot).await {
-                Attempt::Answer(response, lease) => {
-                    let answer = call::answer(response, upgrade)?;
+            let Some(request) = call.request() else {
+                return Err(broken.map_or(SendError::RequestBody(BodyError::Superseded), cause));
+            };
+            match sender.try_send_request(request).await {
+                Ok(response) => {
+                    let lease = Lease { sender, slot };
+                    let answer = call::answer(response, call.upgrade.take())?;
                     return Ok(answer.map(|body| body.with_lease(lease)));
                 }
-                // Only a connection from the pool leaves the request over, so this ends.
-                Attempt::Again(unsent, error) => (request, broken) = (*unsent, error),
-                Attempt::Failed(error) => return Err(error),
+                // The peer of a used connection may have been closing it this instant: then
+                // nothing is answered, and the call goes out once more, on a new one.
+                Err(failed) => {
+                    let error = failed.into_error();
+                    let repeat = !fresh && !error.is_parse() && !error.is_user();
+                    if !repeat || !call.can_repeat() {
+                        return Err(cause(error));
+                    }
+                    broken = Some(error);
+                }
             }
-        }
-    }
-
-    async fn attempt(
-        &self,
-        mut checkout: Checkout,
-        mut request: Request<Body>,
-        slot: &Rc<Slot>,
-    ) -> Attempt {
-        let spare = match keep_copy(&mut request, checkout.reused).await {
-            Ok(spare) => spare,
-            Err(error) => return Attempt::Failed(SendError::RequestBody(error)),
-        };
-        match checkout.sender.try_send_request(request).await {
-            Ok(response) => {
-                let lease = Lease { sender: checkout.sender, slot: Rc::clone(slot) };
-                Attempt::Answer(response, lease)
-            }
-            Err(mut failed) => match (failed.take_message(), failed.into_error()) {
-                (Some(unsent), _) if checkout.reused => Attempt::Again(Box::new(unsent), None),
-                (_, error) => match spare.filter(|_| !error.is_parse() && !error.is_user()) {
-                    Some(copy) => Attempt::Again(Box::new(copy), Some(error)),
-                    None => Attempt::Failed(cause(error)),
-                },
-            },
         }
     }
 
@@ -189,35 +168,6 @@ impl Pool {
     }
 }
 
-/// What became of one try.
-enum Attempt {
-    Answer(Response<Incoming>, Lease),
-    /// To be sent again on a new connection, and what happened if it may have been sent.
-    Again(Box<Request<Body>>, Option<hyper::Error>),
-    Failed(SendError),
-}
-
-/// A second copy of a request that goes out on a used connection, whose peer may be closing it
-/// this instant: then nothing is answered and it is sent again on a new one. `None` when its body
-/// is long, of unknown length, or held back for `Expect: 100-continue`.
-async fn keep_copy(
-    request: &mut Request<Body>,
-    reused: bool,
-) -> Result<Option<Request<Body>>, BodyError> {
-    let length = request.body().size_hint().exact();
-    let small = length.is_some_and(|length| length <= REPLAY_BYTES);
-    if !reused || !small || request.headers().contains_key(EXPECT) {
-        return Ok(None);
-    }
-    let body = std::mem::take(request.body_mut()).collect().await?.to_bytes();
-    *request.body_mut() = Body::full(body.clone());
-    let mut copy = Request::new(Body::full(body));
-    copy.method_mut().clone_from(request.method());
-    copy.uri_mut().clone_from(request.uri());
-    copy.headers_mut().clone_from(request.headers());
-    Ok(Some(copy))
-}
-
 /// Tells a request body that failed from a connection that broke.
 fn cause(error: hyper::Error) -> SendError {
     let body = error.source().and_then(|source| source.downcast_ref::<BodyError>());
@@ -246,14 +196,13 @@ async fn sweep(pool: Weak<Inner>, every: Duration) {
 
 impl Slot {
     /// The connection that was used last and is free, if any.
-    fn checkout(&self, max_idle: Duration) -> Option<Checkout> {
+    fn checkout(&self, max_idle: Duration) -> Option<SendRequest<Body>> {
         let mut idle = self.idle.borrow_mut();
         // One whose request is still being sent although its answer is complete is not free yet,
         // and stays.
         idle.retain(|idle| idle.is_fresh(max_idle));
         let at = idle.iter().rposition(|idle| idle.sender.is_ready())?;
-        let Idle { sender, .. } = idle.remove(at);
-        Some(Checkout { sender, reused: true })
+        Some(idle.remove(at).sender)
     }
 }
 

@@ -108,15 +108,15 @@ impl Proxy {
         if self.collect && !sized && !call.is_empty() {
             collect(&mut call).await?;
         }
-        self.pool.send(target, call).await
+        self.pool.send(target, &mut call).await
     }
 }
 
 /// Reads the whole body, for servers that do not understand chunks.
 async fn collect(call: &mut Call) -> Result<(), SendError> {
-    let body = std::mem::take(call.body_mut()).with_limit(MAX_COLLECTED);
+    let body = call.take_body().with_limit(MAX_COLLECTED);
     let bytes = body.collect().await.map_err(SendError::RequestBody)?.to_bytes();
-    *call.body_mut() = Body::full(bytes);
+    call.set_body(Body::full(bytes));
     Ok(())
 }
 

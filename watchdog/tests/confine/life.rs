@@ -114,12 +114,12 @@ fn logs(setting: Setting) {
     let mut replica = Replica::start_with(setting, |spec, _| spec.log_bytes = 64 << 10);
     replica.run("exec 2>/proc/$PPID/fd/2; for i in $(seq 3); do echo line $i >&2; done");
     // Its stderr is the watchdog's to pass on; what it prints there itself is logged as well.
-    let log = replica.log();
+    let whole = |log: &String| log.contains("Listening on socket");
+    let log = wait_for("the watchdog's line", || Some(replica.log()).filter(whole));
     for line in log.lines() {
         let (time, _) = line.split_once(' ').expect("a time");
         time.parse::<Timestamp>().expect("a time");
     }
-    assert_has(&log, &["Listening on socket"]);
     replica.run("exec 2>$TMPDIR/none; exit 0");
     for _ in 0..20 {
         replica.run("true");
