@@ -32,6 +32,8 @@ pub mod label {
 pub mod annotation {
     /// The one timeout of a function's calls, a duration.
     pub const TIMEOUT: &str = "flint.dev/timeout";
+    /// The most calls that one replica takes at a time; the variable `max_inflight` wins over it.
+    pub const MAX_INFLIGHT: &str = "flint.dev/max-inflight";
     /// When the image is pulled: `IfNotPresent` (the default), `Always` or `Never`.
     pub const IMAGE_PULL_POLICY: &str = "flint.dev/image-pull-policy";
     /// `none` leaves a function without a network; it is still called.
@@ -170,6 +172,7 @@ impl Function {
         self.has_network()?;
         self.needs_sandbox()?;
         self.scale()?;
+        self.max_inflight()?;
         self.timeout().map(|_| ())
     }
 
@@ -234,6 +237,7 @@ impl Function {
             all.insert("fprocess".to_owned(), self.env_process.clone());
         }
         all.extend(self.env_vars.clone());
+        all.extend(self.inflight_variable());
         all
     }
 

@@ -12,6 +12,7 @@ mod feed;
 mod function;
 mod inflight;
 mod json;
+mod limits;
 mod log;
 mod name;
 mod namespace;
