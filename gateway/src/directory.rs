@@ -1,20 +1,23 @@
 //! What runs now: kept whole from the provider's events by one writer, read without locks.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use provider::{
-    Address, Calls, DEFAULT_NAMESPACE, Event, Function, Name, Replica, Slot, State, Status,
-};
+use provider::{Address, Calls, DEFAULT_NAMESPACE, Event, Function, Name, Replica, State, Status};
 use relay::Target;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+use crate::balance::{self, Endpoint, Look, Pick};
 use crate::metrics::{FunctionMetrics, Metrics};
+use crate::queue::Queue;
+
+/// Most calls of one function that wait for a slot, when its annotation does not say.
+const MAX_QUEUE: usize = 1000;
 
 /// All functions, by `fn.ns` and, in the default namespace, by `fn` too.
 pub struct Directory {
@@ -37,6 +40,8 @@ pub struct Entry {
     pub status: Status,
     /// The longest that one of its calls may take.
     pub timeout: Duration,
+    /// Most calls that wait for a slot when all replicas are busy.
+    pub max_queue: usize,
     /// What outlives a change: its series, and who waits for one.
     pub live: Arc<Live>,
     endpoints: Vec<Endpoint>,
@@ -49,16 +54,9 @@ pub struct Live {
     /// Sent to on every change.
     pub changed: watch::Sender<()>,
     /// Calls that wait for a replica.
-    pub waiting: AtomicUsize,
-}
-
-/// A replica that takes calls.
-pub struct Endpoint {
-    /// The replica's name.
-    pub replica: Arc<str>,
-    /// Where it answers.
-    pub target: Target,
-    counter: Arc<provider::Counter>,
+    pub queue: Queue,
+    /// When it was last seen to have a replica that takes calls.
+    last_ready: Mutex<Option<Instant>>,
 }
 
 impl Directory {
@@ -175,11 +173,7 @@ impl Directory {
     }
 
     fn put(&self, name: Name, status: Status) {
-        let live = match self.find(&name) {
-            Some(known) => known.live.clone(),
-            None => Arc::new(Live::new(&name, &self.metrics)),
-        };
-        let entry = Arc::new(self.entry(name, status, live));
+        let entry = Arc::new(self.entry(self.find(&name).as_deref(), name, status));
         entry.observe();
         self.functions.rcu(|functions| {
             let mut functions = HashMap::clone(functions);
@@ -207,21 +201,48 @@ impl Directory {
         entry.live.changed.send_replace(());
     }
 
-    fn entry(&self, name: Name, status: Status, live: Arc<Live>) -> Entry {
-        let endpoints = status.ready().filter_map(|r| self.endpoint(r)).collect();
-        let timeout = timeout_of(&status.function).unwrap_or(self.default_timeout);
-        let label = name.to_string().into();
-        Entry { name, label, status, timeout, live, endpoints }
-    }
-
-    fn endpoint(&self, replica: &Replica) -> Option<Endpoint> {
-        let target = match replica.address.as_ref()? {
-            Address::Tcp(address) => Target::Tcp(*address),
-            Address::Unix(path) => Target::unix(path),
+    fn entry(&self, known: Option<&Entry>, name: Name, status: Status) -> Entry {
+        let live = match known {
+            Some(known) => known.live.clone(),
+            None => Arc::new(Live::new(&name, &self.metrics)),
         };
-        let counter = self.calls.counter(&replica.id);
-        Some(Endpoint { replica: replica.id.as_str().into(), target, counter })
+        let function = &status.function;
+        let max_inflight = function.max_inflight().ok().flatten().map_or(u64::MAX, u64::from);
+        let health = |id: &str| {
+            let mut endpoints = known.iter().flat_map(|known| &known.endpoints);
+            endpoints.find(|e| &*e.replica == id).map(|e| e.health.clone()).unwrap_or_default()
+        };
+        let endpoint = |replica: &Replica| {
+            let place = (replica.id.as_str(), target(replica)?);
+            let counter = self.calls.counter(&replica.id);
+            Some(Endpoint::new(place, counter, health(&replica.id), max_inflight))
+        };
+        let endpoints: Vec<_> = status.ready().filter_map(endpoint).collect();
+        if !endpoints.is_empty() || known.is_some_and(|known| known.ready() > 0) {
+            live.is_ready();
+        }
+        Entry {
+            label: name.to_string().into(),
+            name,
+            timeout: timeout_of(function).unwrap_or(self.default_timeout),
+            max_queue: max_queue_of(function),
+            status,
+            live,
+            endpoints,
+        }
     }
+}
+
+fn target(replica: &Replica) -> Option<Target> {
+    Some(match replica.address.as_ref()? {
+        Address::Tcp(address) => Target::Tcp(*address),
+        Address::Unix(path) => Target::unix(path),
+    })
+}
+
+fn max_queue_of(function: &Function) -> usize {
+    let most = function.max_queue().ok().flatten();
+    most.and_then(|most| usize::try_from(most).ok()).unwrap_or(MAX_QUEUE)
 }
 
 fn timeout_of(function: &Function) -> Option<Duration> {
@@ -236,29 +257,31 @@ fn keys(name: &Name) -> impl Iterator<Item = Box<str>> {
 impl Live {
     fn new(name: &Name, metrics: &Metrics) -> Self {
         let metrics = metrics.function(&name.to_string());
-        Self { metrics, changed: watch::Sender::new(()), waiting: AtomicUsize::new(0) }
+        let queue = Queue::new(metrics.waiting.clone());
+        Self { metrics, changed: watch::Sender::new(()), queue, last_ready: Mutex::default() }
+    }
+
+    fn is_ready(&self) {
+        let mut last = self.last_ready.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some(Instant::now());
+    }
+
+    /// Whether it had a replica that took calls not longer ago than this.
+    pub fn was_ready_within(&self, time: Duration) -> bool {
+        let last = *self.last_ready.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| last.elapsed() <= time)
     }
 }
 
 impl Entry {
-    /// Takes a slot on the replica with fewer calls in flight of two picked at random, leaving
-    /// out those in `tried`. `None` when no replica takes calls.
-    pub fn pick(&self, dice: usize, tried: &[Arc<str>]) -> Option<(&Endpoint, Slot)> {
-        let count = self.endpoints.len();
-        let open = |e: &&Endpoint| {
-            !e.counter.is_closed() && (tried.is_empty() || !tried.contains(&e.replica))
-        };
-        if count == 0 {
-            return None;
-        }
-        let (one, two) = (dice % count, (dice / count + 1 + dice) % count);
-        let pair = [&self.endpoints[one], &self.endpoints[two]];
-        let best = pair.into_iter().filter(open).min_by_key(|e| e.counter.in_flight());
-        let taken = best.and_then(|endpoint| Some((endpoint, endpoint.counter.enter()?)));
-        taken.or_else(|| {
-            let mut rest = self.endpoints.iter().filter(open);
-            rest.find_map(|endpoint| Some((endpoint, endpoint.counter.enter()?)))
-        })
+    /// Takes a slot on a replica.
+    pub fn pick(&self, look: Look<'_>) -> Pick<'_> {
+        balance::pick(&self.endpoints, look)
+    }
+
+    /// How many replicas take calls.
+    pub fn ready(&self) -> usize {
+        self.endpoints.len()
     }
 
     /// Whether it sleeps: nothing runs, nothing is wanted to.
@@ -276,6 +299,8 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
+    use provider::Slot;
+
     use super::*;
 
     fn status(name: &str, generation: u64, replicas: &[(&str, State)]) -> Status {
@@ -297,6 +322,27 @@ mod tests {
             reason: String::new(),
             warnings: Vec::new(),
         }
+    }
+
+    fn picked(entry: &Entry, dice: usize, tried: &[Arc<str>]) -> Option<(Arc<str>, Slot)> {
+        match entry.pick(Look { dice, tried, now: Instant::now() }) {
+            Pick::Taken(endpoint, slot) => Some((endpoint.replica.clone(), slot)),
+            Pick::Busy | Pick::None => None,
+        }
+    }
+
+    #[test]
+    fn what_calls_have_shown_of_a_replica_outlives_a_change() {
+        let directory = directory();
+        directory.changed(status("echo", 1, &[("a", State::Ready)]));
+        let health = |directory: &Directory| {
+            let entry = directory.get("echo").unwrap();
+            entry.endpoints[0].health.clone()
+        };
+        let before = health(&directory);
+        directory.changed(status("echo", 1, &[("a", State::Ready), ("b", State::Ready)]));
+        assert!(Arc::ptr_eq(&before, &health(&directory)));
+        assert!(directory.get("echo").unwrap().live.was_ready_within(Duration::from_secs(60)));
     }
 
     fn directory() -> Directory {
@@ -321,8 +367,8 @@ mod tests {
         let replicas = [("a", State::Ready), ("b", State::Ready), ("c", State::Draining)];
         directory.changed(status("echo", 1, &replicas));
         let entry = directory.get("echo").unwrap();
-        let held: Vec<_> = (0..10).filter_map(|dice| entry.pick(dice, &[])).collect();
-        let of = |id: &str| held.iter().filter(|(e, _)| &*e.replica == id).count();
+        let held: Vec<_> = (0..10).filter_map(|dice| picked(&entry, dice, &[])).collect();
+        let of = |id: &str| held.iter().filter(|(replica, _)| &**replica == id).count();
         assert_eq!((of("a"), of("b"), of("c")), (5, 5, 0));
     }
 
@@ -333,9 +379,9 @@ mod tests {
         directory.calls.drain("a", Duration::from_secs(9)).await;
         let entry = directory.get("echo").unwrap();
         for dice in 0..10 {
-            assert_eq!(&*entry.pick(dice, &[]).unwrap().0.replica, "b");
+            assert_eq!(&*picked(&entry, dice, &[]).unwrap().0, "b");
         }
-        assert!(entry.pick(0, &["b".into()]).is_none());
+        assert!(picked(&entry, 0, &["b".into()]).is_none());
     }
 
     #[test]
@@ -355,7 +401,7 @@ mod tests {
         let directory = directory();
         directory.changed(status("echo", 2, &[("a", State::Ready)]));
         directory.deployed(status("echo", 2, &[("a", State::Starting)]));
-        assert!(directory.get("echo").unwrap().pick(0, &[]).is_some());
+        assert!(picked(&directory.get("echo").unwrap(), 0, &[]).is_some());
         directory.changed(status("echo", 1, &[]));
         assert_eq!(directory.get("echo").unwrap().status.generation, 2);
     }

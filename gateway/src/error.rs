@@ -62,13 +62,37 @@ pub enum Error {
         /// What is known of why.
         reason: String,
     },
-    /// Too many calls wait for the function to become ready.
-    #[error("function {name} has {limit} calls waiting for it to become ready")]
+    /// Too many calls wait for the function.
+    #[error(
+        "function {name} has {limit} calls waiting already; let it have more replicas, or raise \
+         max_inflight or the annotation flint.dev/max-queue"
+    )]
     Crowded {
         /// The function.
         name: String,
         /// The most that may wait.
         limit: usize,
+    },
+    /// No slot got free before the call's time was over.
+    #[error(
+        "function {name} had no free slot on {replicas} replicas within {limit_ms} ms (limit of the \
+         gateway hop); let it have more replicas, or raise max_inflight"
+    )]
+    Held {
+        /// The function.
+        name: String,
+        /// How many took calls.
+        replicas: usize,
+        /// The limit.
+        limit_ms: u128,
+    },
+    /// A replica had no slot, and the call is too long to be kept for another one.
+    #[error(
+        "function {name} had no free slot, and the body is too long to be kept for another try"
+    )]
+    NotTaken {
+        /// The function.
+        name: String,
     },
     /// A replica refused the call or broke before it answered.
     #[error("function {name}, replica {replica}: {reason}")]
@@ -129,6 +153,8 @@ impl Error {
             Self::BadRequest(_) => (S::BAD_REQUEST, "bad_request", None),
             Self::NotReady { .. } => (S::SERVICE_UNAVAILABLE, "not_ready", Some(1)),
             Self::Crowded { .. } => (S::TOO_MANY_REQUESTS, "crowded", Some(1)),
+            Self::NotTaken { .. } => (S::TOO_MANY_REQUESTS, "not_taken", Some(1)),
+            Self::Held { .. } => (S::GATEWAY_TIMEOUT, "deadline", None),
             Self::Replica { .. } => (S::BAD_GATEWAY, "replica", None),
             Self::Deadline { .. } => (S::GATEWAY_TIMEOUT, "deadline", None),
             Self::Starting => (S::SERVICE_UNAVAILABLE, "starting", Some(1)),

@@ -21,6 +21,7 @@ pub struct Metrics {
     total: IntCounterVec,
     started: IntCounterVec,
     in_flight: IntGaugeVec,
+    waiting: IntGaugeVec,
     replicas: IntGaugeVec,
     ready: IntGaugeVec,
     minimum: IntGaugeVec,
@@ -34,6 +35,8 @@ pub struct FunctionMetrics {
     pub started: IntCounter,
     /// Calls that have begun and not ended.
     pub in_flight: IntGauge,
+    /// Calls among them that wait for a replica.
+    pub waiting: IntGauge,
     codes: ArcSwap<Vec<(StatusCode, Arc<CodeMetrics>)>>,
 }
 
@@ -62,6 +65,7 @@ impl Metrics {
                 &["function_name"],
             )?,
             in_flight: gauge("gateway_function_invocation_inflight", "Calls in flight")?,
+            waiting: gauge("flint_function_calls_waiting", "Calls that wait for a free replica")?,
             replicas: gauge("gateway_service_count", "Replicas wanted")?,
             ready: gauge("gateway_service_ready_count", "Replicas that take calls")?,
             minimum: gauge("gateway_service_min", "Least replicas, by label")?,
@@ -77,7 +81,7 @@ impl Metrics {
         for counter in [&self.total, &self.started] {
             registry.register(Box::new(counter.clone()))?;
         }
-        for gauge in [&self.in_flight, &self.replicas, &self.ready, &self.minimum] {
+        for gauge in [&self.in_flight, &self.waiting, &self.replicas, &self.ready, &self.minimum] {
             registry.register(Box::new(gauge.clone()))?;
         }
         let opts = Opts::new("flint_build_info", "Always 1; the label tells the version");
@@ -93,6 +97,7 @@ impl Metrics {
             metrics: self.clone(),
             started: self.started.with_label_values(&[name]),
             in_flight: self.in_flight.with_label_values(&[name]),
+            waiting: self.waiting.with_label_values(&[name]),
             codes: ArcSwap::default(),
         }
     }
@@ -151,6 +156,7 @@ impl FunctionMetrics {
         let _ = self.metrics.started.remove_label_values(&name);
         for gauge in [
             &self.metrics.in_flight,
+            &self.metrics.waiting,
             &self.metrics.replicas,
             &self.metrics.ready,
             &self.metrics.minimum,

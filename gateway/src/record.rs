@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::{Method, Request, StatusCode};
+use provider::Slot;
 
 use crate::call::CLIENT_GONE;
 use crate::directory::Live;
@@ -15,6 +16,8 @@ pub(crate) struct Record {
     start: Instant,
     status: Cell<StatusCode>,
     replica: RefCell<Option<Arc<str>>>,
+    /// What the call occupies of a replica.
+    slot: Cell<Option<Slot>>,
     line: Option<Line>,
 }
 
@@ -37,12 +40,23 @@ impl Record {
             call_id: String::from_utf8_lossy(id.unwrap_or_default()).into_owned(),
         });
         let status = Cell::new(CLIENT_GONE);
-        Self { live, start: Instant::now(), status, replica: RefCell::default(), line }
+        let (replica, slot) = Default::default();
+        Self { live, start: Instant::now(), status, replica, slot, line }
     }
 
-    /// Notes who took it.
-    pub(crate) fn sent_to(&self, replica: &Arc<str>) {
-        *self.replica.borrow_mut() = Some(replica.clone());
+    /// Notes who takes it, and the slot that it occupies there.
+    pub(crate) fn sent_to(&self, replica: &Arc<str>, slot: Slot) {
+        self.slot.set(Some(slot));
+        if self.line.is_some() {
+            *self.replica.borrow_mut() = Some(replica.clone());
+        }
+    }
+
+    /// It occupies its slot no longer.
+    pub(crate) fn gave_up(&self) {
+        if self.slot.take().is_some() {
+            self.live.queue.slot_freed();
+        }
     }
 
     /// Notes how it was answered.
@@ -53,6 +67,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        self.gave_up();
         let took = self.start.elapsed();
         self.live.metrics.in_flight.dec();
         self.live.metrics.ended(self.status.get(), took);

@@ -34,6 +34,8 @@ pub mod annotation {
     pub const TIMEOUT: &str = "flint.dev/timeout";
     /// The most calls that one replica takes at a time; the variable `max_inflight` wins over it.
     pub const MAX_INFLIGHT: &str = "flint.dev/max-inflight";
+    /// The most calls that wait for a free slot when all replicas are busy.
+    pub const MAX_QUEUE: &str = "flint.dev/max-queue";
     /// When the image is pulled: `IfNotPresent` (the default), `Always` or `Never`.
     pub const IMAGE_PULL_POLICY: &str = "flint.dev/image-pull-policy";
     /// `none` leaves a function without a network; it is still called.
@@ -173,6 +175,7 @@ impl Function {
         self.needs_sandbox()?;
         self.scale()?;
         self.max_inflight()?;
+        self.max_queue()?;
         self.timeout().map(|_| ())
     }
 

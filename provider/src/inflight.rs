@@ -69,9 +69,20 @@ impl Counter {
         (before & CLOSED == 0).then_some(slot)
     }
 
+    /// Takes a slot when fewer than `limit` are taken; `None` as well when the replica lets no new
+    /// call in.
+    pub fn enter_below(self: &Arc<Self>, limit: u64) -> Option<Slot> {
+        if limit >= CLOSED {
+            return self.enter();
+        }
+        let free = |state: u64| (state < limit).then_some(state + 1);
+        let taken = self.state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, free);
+        taken.ok().map(|_| Slot(self.clone()))
+    }
+
     /// Calls in flight now.
     pub fn in_flight(&self) -> u64 {
-        self.state.load(Ordering::Relaxed) & !CLOSED
+        self.state.load(Ordering::SeqCst) & !CLOSED
     }
 
     /// Whether it lets no new call in.
@@ -122,6 +133,19 @@ mod tests {
         assert!(!drain.is_finished());
         drop(slot);
         assert_eq!(drain.await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn no_more_slots_are_taken_than_there_are() {
+        let calls = Calls::default();
+        let counter = calls.counter("a");
+        let held = [counter.enter_below(2), counter.enter_below(2)];
+        assert!(held.iter().all(Option::is_some));
+        assert!(counter.enter_below(2).is_none() && counter.in_flight() == 2);
+        assert!(counter.enter_below(u64::MAX).is_some());
+        drop(held);
+        calls.drain("a", Duration::ZERO).await;
+        assert!(counter.enter_below(2).is_none() && counter.enter_below(u64::MAX).is_none());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! What bounds the calls of a function: how many a replica takes at a time.
+//! What bounds the calls of a function: how many a replica takes at a time, how many wait.
 
 use crate::function::annotation;
 use crate::{Error, Function, Result};
@@ -18,6 +18,17 @@ impl Function {
         let annotated = annotated.map(|text| number(annotation::MAX_INFLIGHT, &text));
         let (variable, annotated) = (variable.transpose()?, annotated.transpose()?);
         Ok(variable.or(annotated).filter(|most| *most > 0))
+    }
+
+    /// The most calls that wait at a gateway for a free slot. `None` leaves it to the gateway; 0
+    /// lets none wait. An error names the field.
+    pub fn max_queue(&self) -> Result<Option<u32>> {
+        let text = self.annotations.get(annotation::MAX_QUEUE).map(|text| text.trim());
+        let bad = |text: &str| {
+            let reason = format!("{text:?} is not a whole number of calls; 0 lets none wait");
+            Error::invalid(annotation::MAX_QUEUE, reason)
+        };
+        text.map(|text| text.parse().map_err(|_| bad(text))).transpose()
     }
 
     /// The variable that tells the watchdog the limit, when there is one.
@@ -65,6 +76,19 @@ mod tests {
             let told = told.map(|text| text.trim().parse().unwrap()).filter(|n: &u32| *n > 0);
             assert_eq!(told, most, "{variable:?} {annotated:?}");
         }
+    }
+
+    #[test]
+    fn calls_that_wait_have_a_bound_of_their_own() {
+        let mut function = function(None, None);
+        assert_eq!(function.max_queue().unwrap(), None);
+        for (text, most) in [("0", 0), (" 12 ", 12)] {
+            function.annotations.insert(annotation::MAX_QUEUE.to_owned(), text.to_owned());
+            assert_eq!(function.max_queue().unwrap(), Some(most));
+        }
+        function.annotations.insert(annotation::MAX_QUEUE.to_owned(), "all".to_owned());
+        let error = function.validate().unwrap_err().to_string();
+        assert!(error.starts_with("flint.dev/max-queue: ") && error.contains("all"), "{error}");
     }
 
     #[test]

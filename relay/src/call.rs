@@ -175,14 +175,14 @@ impl Content {
 /// Makes an upstream's answer fit for the client.
 pub(crate) fn answer(
     mut response: Response<Incoming>,
-    upgrade: Option<OnUpgrade>,
+    upgrade: &mut Option<OnUpgrade>,
 ) -> Result<Response<Body>, SendError> {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         headers::strip_hop_by_hop(response.headers_mut());
         return Ok(response.map(Body::from));
     }
     let protocol = headers::upgrade_wanted(response.headers());
-    let (Some(client), Some(protocol)) = (upgrade, protocol) else {
+    let (Some(client), Some(protocol)) = (upgrade.take(), protocol) else {
         return Err(SendError::UnaskedUpgrade);
     };
     let upstream = hyper::upgrade::on(&mut response);

@@ -124,7 +124,7 @@ impl Pool {
             match sender.try_send_request(request).await {
                 Ok(response) => {
                     let lease = Lease { sender, slot };
-                    let answer = call::answer(response, call.upgrade.take())?;
+                    let answer = call::answer(response, &mut call.upgrade)?;
                     return Ok(answer.map(|body| body.with_lease(lease)));
                 }
                 // The peer of a used connection may have been closing it this instant: then

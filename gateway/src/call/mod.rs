@@ -1,0 +1,169 @@
+//! The life of a call: name, replica, send, count.
+
+mod find;
+mod stamps;
+mod tries;
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use http::{Request, Response, StatusCode};
+use provider::Name;
+use relay::{Body, Call, Forwarded, Peer, Pool, Rules, SendError};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use self::find::Picked;
+use self::stamps::{Stamps, name_of, set_deadline, upstream_path};
+use self::tries::Tries;
+use crate::directory::{Directory, Entry};
+use crate::error::{Error, Result};
+use crate::record::Record;
+use crate::scaler::Scaler;
+
+/// What every call's path starts with.
+pub const PREFIX: &str = "/function/";
+
+/// What the threads that relay calls share.
+pub struct Shared {
+    /// What runs now.
+    pub directory: Arc<Directory>,
+    /// Who wakes the sleeping.
+    pub scaler: Arc<Scaler>,
+    /// Whether a call wakes a sleeping function.
+    pub scale_from_zero: bool,
+    /// Whether each call is logged.
+    pub access_log: bool,
+}
+
+/// Relays calls on one thread.
+pub struct Caller {
+    shared: Arc<Shared>,
+    pool: Pool,
+    dice: Cell<usize>,
+}
+
+/// A call to a function that is there.
+struct Arrival {
+    entry: Arc<Entry>,
+    peer: Peer,
+    start: Instant,
+}
+
+impl Caller {
+    /// With connections of its own.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, pool: Pool::new(relay::PoolOptions::default()), dice: Cell::new(0) }
+    }
+
+    /// Answers a call; errors are answers too.
+    pub async fn call(&self, mut request: Request<Body>, peer: Peer) -> Response<Body> {
+        let start = Instant::now();
+        let stamps = Stamps::new(request.headers());
+        stamps.apply(request.headers_mut());
+        let name = name_of(request.uri().path()).to_owned();
+        let mut response = match self.shared.directory.get(&name) {
+            Some(entry) => self.known(request, Arrival { entry, peer, start }).await,
+            None => failed(&self.unknown(&name)),
+        };
+        stamps.answer(response.headers_mut());
+        response
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        match Name::parse(name) {
+            Err(error) => error.into(),
+            Ok(_) if !self.shared.directory.is_synced() => Error::Starting,
+            Ok(name) => Error::NoFunction(name.to_string()),
+        }
+    }
+
+    async fn known(&self, request: Request<Body>, arrival: Arrival) -> Response<Body> {
+        let log = self.shared.access_log;
+        let record = Record::new(arrival.entry.live.clone(), &request, log);
+        let response = match self.relay(request, arrival, &record).await {
+            Ok(response) => response,
+            Err(error) => {
+                tracing::debug!(%error, "call failed");
+                record.gave_up();
+                failed(&error)
+            }
+        };
+        record.answered(response.status());
+        response.map(|body| body.with_guard(record))
+    }
+
+    /// Sends the call to one replica after the other, as long as that is safe.
+    async fn relay(
+        &self,
+        request: Request<Body>,
+        Arrival { entry, peer, start }: Arrival,
+        record: &Record,
+    ) -> Result<Response<Body>> {
+        let deadline = start + entry.timeout;
+        let rules = Rules {
+            path: Some(upstream_path(&request)?),
+            forwarded: Some(Forwarded { peer, scheme: "http" }),
+            deadline: Some(deadline),
+            ..Rules::default()
+        };
+        let mut call = Call::forward(request, &rules);
+        let mut tries = Tries::new(call.method());
+        loop {
+            let Picked { replica, target, health, slot } =
+                self.replica(&entry, deadline, &mut tries).await?;
+            record.sent_to(&replica, slot);
+            set_deadline(call.headers_mut(), deadline);
+            match self.pool.send(&target, &mut call).await {
+                Ok(answer) if !tries::is_not_taken(&answer) => {
+                    health.worked();
+                    return Ok(answer);
+                }
+                Ok(_) if tries.not_taken(&replica, &call) => (),
+                Ok(_) => return Err(Error::NotTaken { name: entry.label.to_string() }),
+                Err(error) => {
+                    if matches!(error, SendError::NotSent(_)) {
+                        health.failed(Instant::now());
+                    }
+                    if !tries.failed(&replica, &error, &call) {
+                        return Err(refused(&entry, &replica, error));
+                    }
+                    tracing::debug!(%replica, %error, "sent to another replica");
+                }
+            }
+            record.gave_up();
+        }
+    }
+
+    /// A number that is random enough to spread load: xorshift, seeded once.
+    fn roll(&self) -> usize {
+        let mut dice = match self.dice.get() {
+            0 => Uuid::new_v4().as_u128() as usize | 1,
+            dice => dice,
+        };
+        dice ^= dice << 13;
+        dice ^= dice >> 7;
+        dice ^= dice << 17;
+        self.dice.set(dice);
+        dice >> 1
+    }
+}
+
+fn refused(entry: &Entry, replica: &str, error: SendError) -> Error {
+    let name = entry.label.to_string();
+    match error {
+        SendError::Deadline => Error::Deadline { name, limit_ms: entry.timeout.as_millis() },
+        SendError::RequestBody(error) => Error::BodyBroken(error.to_string()),
+        error => Error::Replica { name, replica: replica.to_owned(), reason: error.to_string() },
+    }
+}
+
+fn failed(error: &Error) -> Response<Body> {
+    error.response().map(Body::from)
+}
+
+/// The status that a client sees when it went away before the answer began.
+pub const CLIENT_GONE: StatusCode = match StatusCode::from_u16(499) {
+    Ok(status) => status,
+    Err(_) => StatusCode::BAD_REQUEST,
+};

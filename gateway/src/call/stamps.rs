@@ -1,0 +1,100 @@
+//! What the gateway writes on a call and on its answer, and what it reads from its path.
+
+use std::time::SystemTime;
+
+use http::header::{HeaderName, HeaderValue, USER_AGENT};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Request};
+use relay::Body;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::PREFIX;
+use crate::error::{Error, Result};
+
+/// Tells calls apart (contract 1.7).
+const CALL_ID: HeaderName = HeaderName::from_static("x-call-id");
+/// When the gateway took the call, in nanoseconds since 1970 (contract 1.7).
+const START_TIME: HeaderName = HeaderName::from_static("x-start-time");
+/// Who served the call (contract 1.7).
+const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
+/// Milliseconds that are left for the call when it leaves the gateway.
+const DEADLINE: HeaderName = HeaderName::from_static("x-faas-deadline");
+
+/// This gateway's name on the wire.
+const PRODUCT: &str = concat!("flint/", env!("CARGO_PKG_VERSION"));
+
+/// What the gateway writes on a call and on its answer.
+pub(super) struct Stamps {
+    call_id: HeaderValue,
+    start_time: HeaderValue,
+}
+
+impl Stamps {
+    pub(super) fn new(headers: &HeaderMap) -> Self {
+        let call_id = headers.get(CALL_ID).filter(|id| !id.is_empty()).cloned();
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let nanos = since_1970.map_or(0, |since| since.as_nanos() as u64);
+        Self { call_id: call_id.unwrap_or_else(new_id), start_time: nanos.into() }
+    }
+
+    pub(super) fn apply(&self, headers: &mut HeaderMap) {
+        headers.insert(CALL_ID, self.call_id.clone());
+        headers.insert(START_TIME, self.start_time.clone());
+        let own = HeaderValue::from_static(PRODUCT);
+        headers.entry(USER_AGENT).or_insert(own);
+    }
+
+    /// What the function itself has set stays.
+    pub(super) fn answer(self, headers: &mut HeaderMap) {
+        headers.entry(CALL_ID).or_insert(self.call_id);
+        headers.entry(START_TIME).or_insert(self.start_time);
+        headers.entry(SERVED_BY).or_insert(HeaderValue::from_static(PRODUCT));
+    }
+}
+
+fn new_id() -> HeaderValue {
+    let mut buffer = Uuid::encode_buffer();
+    let text = Uuid::new_v4().hyphenated().encode_lower(&mut buffer);
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("none"))
+}
+
+/// The function's name in a path that starts with [`PREFIX`], as it stands there.
+pub(super) fn name_of(path: &str) -> &str {
+    let rest = path.strip_prefix(PREFIX).unwrap_or_default();
+    rest.split('/').next().unwrap_or_default()
+}
+
+/// What follows the name, byte for byte, with its query; `/` when nothing does.
+pub(super) fn upstream_path(request: &Request<Body>) -> Result<PathAndQuery> {
+    let whole = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+    let rest = whole.strip_prefix(PREFIX).unwrap_or_default();
+    let rest = rest.find(['/', '?']).map_or("", |at| &rest[at..]);
+    let bad = |e: http::uri::InvalidUri| Error::BadRequest(e.to_string());
+    match rest.starts_with('/') {
+        true => rest.parse().map_err(bad),
+        false => format!("/{rest}").parse().map_err(bad),
+    }
+}
+
+pub(super) fn set_deadline(headers: &mut HeaderMap, deadline: Instant) {
+    let left = deadline.saturating_duration_since(Instant::now());
+    headers.insert(DEADLINE, HeaderValue::from(left.as_millis() as u64));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_stands_between_prefix_and_slash() {
+        for (path, name) in [
+            ("/function/echo", "echo"),
+            ("/function/echo.dev/a/b", "echo.dev"),
+            ("/function/", ""),
+            ("/function/../x", ".."),
+        ] {
+            assert_eq!(name_of(path), name, "{path}");
+        }
+    }
+}

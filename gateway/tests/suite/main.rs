@@ -1,0 +1,8 @@
+//! The gateway's parts together: data path and API over real sockets, with a scripted provider.
+
+mod bundles;
+mod calls;
+mod house;
+mod refusals;
+mod slots;
+mod upstream;
