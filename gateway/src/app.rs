@@ -159,6 +159,7 @@ async fn serve(
         scaler,
         scale_from_zero: config.scale_from_zero,
         access_log: config.access_log,
+        leaving: Default::default(),
     };
     if let Some(store) = bundles {
         sweep_when_synced(store, directory.clone());

@@ -25,7 +25,13 @@ pub struct Backend {
     pub functions_ip: IpAddr,
     /// What functions are made of, when that is bundles.
     pub bundles: Option<Arc<Store>>,
-    process: Option<Arc<Process>>,
+    engine: Engine,
+}
+
+/// The provider by what it is.
+enum Engine {
+    Docker(Arc<Docker>),
+    Process(Arc<Process>),
 }
 
 /// Puts what is there in the place of [`ProviderKind::Auto`].
@@ -61,8 +67,16 @@ impl Backend {
     /// Ends what is of no use without a gateway. Containers stay: their engine looks after them.
     /// Processes end, and the next gateway starts them again.
     pub async fn close(self) {
-        if let Some(process) = self.process {
+        if let Engine::Process(process) = self.engine {
             process.shutdown().await;
+        }
+    }
+
+    /// Leaves everything as it is from now on, for another gateway to take over.
+    pub fn let_go(&self) {
+        match &self.engine {
+            Engine::Docker(docker) => docker.stop(),
+            Engine::Process(process) => process.stop(),
         }
     }
 }
@@ -82,7 +96,8 @@ async fn on_docker(
     })
     .await?;
     let functions_ip = docker.gateway_ip().await?.into();
-    Ok(Backend { provider: docker, functions_ip, bundles: None, process: None })
+    let engine = Engine::Docker(docker.clone());
+    Ok(Backend { provider: docker, functions_ip, bundles: None, engine })
 }
 
 async fn on_processes(
@@ -106,7 +121,7 @@ async fn on_processes(
         provider: process.clone(),
         functions_ip,
         bundles: Some(bundles),
-        process: Some(process),
+        engine: Engine::Process(process),
     })
 }
 

@@ -92,6 +92,13 @@ pub struct Config {
           default_value = "512Mi", value_parser = bytes)]
     pub max_bundle_size: u64,
 
+    /// Take the place of the gateway that uses the state folder: its ports, its functions and the
+    /// calls that come; it finishes those that it has, and ends
+    #[arg(long, env = "FAAS_TAKEOVER", value_name = "FAAS_TAKEOVER", num_args = 0..=1,
+          default_value_t = false, default_missing_value = "true",
+          action = clap::ArgAction::Set)]
+    pub takeover: bool,
+
     /// Address of the Docker engine
     #[arg(
         long,

@@ -115,6 +115,9 @@ pub enum Error {
     /// The gateway has not seen the provider's functions yet.
     #[error("the gateway is starting and does not know the functions yet")]
     Starting,
+    /// Another gateway is taking the place of this one.
+    #[error("another gateway is taking the place of this one; try again")]
+    Leaving,
     /// Not this method, here.
     #[error("an upgrade or CONNECT cannot be served here: {0}")]
     BadRequest(String),
@@ -157,6 +160,7 @@ impl Error {
             Self::Held { .. } => (S::GATEWAY_TIMEOUT, "deadline", None),
             Self::Replica { .. } => (S::BAD_GATEWAY, "replica", None),
             Self::Deadline { .. } => (S::GATEWAY_TIMEOUT, "deadline", None),
+            Self::Leaving => (S::SERVICE_UNAVAILABLE, "leaving", Some(1)),
             Self::Starting => (S::SERVICE_UNAVAILABLE, "starting", Some(1)),
         };
         Answer { status, code, retry_after_seconds }

@@ -9,6 +9,7 @@ pub mod call;
 pub mod config;
 pub mod directory;
 pub mod error;
+pub mod handover;
 pub mod holder;
 pub mod metrics;
 mod queue;

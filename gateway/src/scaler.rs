@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::directory::{Directory, Entry};
+use crate::handover::Leaving;
 
 /// Longest that a wake which the provider has done may take to be in the directory.
 const SEEN: Duration = Duration::from_secs(5);
@@ -21,13 +22,20 @@ pub struct Scaler {
     provider: Arc<dyn Provider>,
     directory: Arc<Directory>,
     runtime: Handle,
+    leaving: Leaving,
     waking: Mutex<HashMap<Name, watch::Receiver<Outcome>>>,
 }
 
 impl Scaler {
     /// Calls the provider on `runtime`.
     pub fn new(provider: Arc<dyn Provider>, directory: Arc<Directory>, runtime: Handle) -> Self {
-        Self { provider, directory, runtime, waking: Mutex::default() }
+        Self { provider, directory, runtime, leaving: Leaving::default(), waking: Mutex::default() }
+    }
+
+    /// Starts nothing any more when the gateway leaves.
+    #[must_use]
+    pub fn until(self, leaving: Leaving) -> Self {
+        Self { leaving, ..self }
     }
 
     /// Sets the number of replicas, kept within the function's bounds; 0 puts it to sleep.
@@ -62,7 +70,10 @@ impl Scaler {
         let (scaler, name) = (self.clone(), entry.name.clone());
         let replicas = entry.status.function.scale().map_or(1, |scale| scale.initial());
         self.runtime.spawn(async move {
-            let result = scaler.provider.scale(&name, Target::Replicas(replicas)).await;
+            let result = match scaler.leaving.work().await {
+                Some(_guard) => scaler.provider.scale(&name, Target::Replicas(replicas)).await,
+                None => Err(Error::Conflict("the gateway is leaving".to_owned())),
+            };
             if result.is_ok() {
                 scaler.until_seen(&name).await;
             }

@@ -35,7 +35,7 @@ pub enum StateError {
     /// Another gateway uses it.
     #[error(
         "the state folder {} is in use by the gateway with pid {pid}; \
-         give this one its own with --state-dir", path.display()
+         give this one its own with --state-dir, or its place with --takeover", path.display()
     )]
     InUse {
         /// The folder.

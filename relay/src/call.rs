@@ -151,6 +151,11 @@ impl Call {
         self.upgrade.is_some()
     }
 
+    /// Changes path and query.
+    pub fn set_path(&mut self, path: PathAndQuery) {
+        self.parts.uri = Uri::from(path);
+    }
+
     /// Changes when the call must be over.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;

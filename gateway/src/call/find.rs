@@ -72,6 +72,9 @@ impl Caller {
             return Ok(picked);
         }
         let limit = deadline.saturating_duration_since(Instant::now());
+        if !self.shared.leaving.is_serving() {
+            return Err(Error::Leaving);
+        }
         let news = timeout(tries.pause().unwrap_or(NEWS).min(limit), changed.changed()).await;
         if news.is_err() && tries.pause().is_none() {
             return Err(not_ready(&now));
@@ -135,6 +138,9 @@ impl Caller {
         if is_crashing(now) {
             return Err(not_ready(now));
         }
+        if !self.shared.leaving.is_serving() {
+            return Err(Error::Leaving);
+        }
         let wake = async {
             match now.is_asleep() && self.shared.scale_from_zero {
                 true => self.shared.scaler.wake(now).await,
@@ -143,6 +149,7 @@ impl Caller {
         };
         tokio::select! {
             _ = changed.changed() => Ok(()),
+            () = self.shared.leaving.begun() => Err(Error::Leaving),
             woken = wake => match woken {
                 // The replica's own event follows.
                 Ok(()) => match timeout_at(deadline, changed.changed()).await {

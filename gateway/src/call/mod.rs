@@ -6,10 +6,12 @@ mod tries;
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Duration;
 
+use http::uri::PathAndQuery;
 use http::{Request, Response, StatusCode};
 use provider::Name;
-use relay::{Body, Call, Forwarded, Peer, Pool, Rules, SendError};
+use relay::{Body, Call, Forwarded, Peer, Pool, Rules, SendError, Target};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -18,11 +20,14 @@ use self::stamps::{Stamps, name_of, set_deadline, upstream_path};
 use self::tries::Tries;
 use crate::directory::{Directory, Entry};
 use crate::error::{Error, Result};
+use crate::handover::Leaving;
 use crate::record::Record;
 use crate::scaler::Scaler;
 
 /// What every call's path starts with.
 pub const PREFIX: &str = "/function/";
+/// How long a request of the API waits for the next gateway to serve.
+const SUCCESSION: Duration = Duration::from_secs(60);
 
 /// What the threads that relay calls share.
 pub struct Shared {
@@ -34,6 +39,8 @@ pub struct Shared {
     pub scale_from_zero: bool,
     /// Whether each call is logged.
     pub access_log: bool,
+    /// Whether another gateway takes the place of this one.
+    pub leaving: Leaving,
 }
 
 /// Relays calls on one thread.
@@ -101,8 +108,9 @@ impl Caller {
         record: &Record,
     ) -> Result<Response<Body>> {
         let deadline = start + entry.timeout;
+        let path = upstream_path(&request)?;
         let rules = Rules {
-            path: Some(upstream_path(&request)?),
+            path: Some(path.clone()),
             forwarded: Some(Forwarded { peer, scheme: peer.scheme() }),
             deadline: Some(deadline),
             ..Rules::default()
@@ -110,8 +118,11 @@ impl Caller {
         let mut call = Call::forward(request, &rules);
         let mut tries = Tries::new(call.method());
         loop {
-            let Picked { replica, target, health, slot } =
-                self.replica(&entry, deadline, &mut tries).await?;
+            let picked = match self.replica(&entry, deadline, &mut tries).await {
+                Err(Error::Leaving) => return self.pass_on(&entry, call, (path, deadline)).await,
+                picked => picked?,
+            };
+            let Picked { replica, target, health, slot } = picked;
             record.sent_to(&replica, slot);
             set_deadline(call.headers_mut(), deadline);
             match self.pool.send(&target, &mut call).await {
@@ -133,6 +144,34 @@ impl Caller {
             }
             record.gave_up();
         }
+    }
+
+    /// Lets the next gateway answer a call that needs more than this one, which leaves, can do.
+    async fn pass_on(
+        &self,
+        entry: &Entry,
+        mut call: Call,
+        (path, deadline): (PathAndQuery, Instant),
+    ) -> Result<Response<Body>> {
+        let Some(address) = self.shared.leaving.successor(deadline).await else {
+            return Err(Error::Leaving);
+        };
+        let path = format!("{PREFIX}{}{path}", entry.label);
+        call.set_path(path.parse().map_err(|_| Error::Leaving)?);
+        let answer = self.pool.send(&Target::Tcp(address), &mut call).await;
+        answer.map_err(|error| refused(entry, "the next gateway", error))
+    }
+
+    /// A request of the API that came too late for this gateway, answered by the next one.
+    pub async fn pass_on_system(&self, request: Request<Body>, peer: Peer) -> Response<Body> {
+        let deadline = Instant::now() + SUCCESSION;
+        let Some(address) = self.shared.leaving.successor(deadline).await else {
+            return failed(&Error::Leaving);
+        };
+        let forwarded = Some(Forwarded { peer, scheme: peer.scheme() });
+        let mut call = Call::forward(request, &Rules { forwarded, ..Rules::default() });
+        let answer = self.pool.send(&Target::Tcp(address), &mut call).await;
+        answer.unwrap_or_else(|_| failed(&Error::Leaving))
     }
 
     /// A number that is random enough to spread load: xorshift, seeded once.

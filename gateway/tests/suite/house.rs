@@ -43,6 +43,7 @@ impl House {
             scaler: Arc::new(scaler),
             scale_from_zero: true,
             access_log: false,
+            leaving: Default::default(),
         };
         let (address, stop) = serve(Arc::new(shared));
         Self { fake, calls, directory, metrics, address, _stop: stop }

@@ -88,9 +88,9 @@ pub(crate) async fn open<E: Engine + 'static>(
 }
 
 impl<E> Replicas<E> {
-    /// Ends every task, as dropping it does; no replica changes from then on by our doing.
-    #[cfg(feature = "process")]
-    pub(crate) fn stop(&self) {
+    /// Ends every task, as dropping it does: no replica changes from then on by our doing, and
+    /// another gateway may take them over.
+    pub fn stop(&self) {
         self.core.stop();
     }
 }
