@@ -7,6 +7,7 @@
 pub mod args;
 pub mod backend;
 pub mod build;
+pub mod certify;
 pub mod commands;
 pub mod config;
 pub mod context;

@@ -15,6 +15,9 @@ use crate::{binary, docker, unique};
 /// Longest wait for the gateway to listen.
 const START: Duration = Duration::from_secs(60);
 
+/// Longest name of a machine, in bytes (Linux).
+const MAX_HOST_NAME: usize = 64;
+
 /// A running gateway; dropping it removes everything it made.
 pub struct Gateway {
     child: Option<Child>,
@@ -28,6 +31,29 @@ pub struct Gateway {
     /// Where metrics are.
     pub metrics_url: String,
     port: u16,
+}
+
+/// A replica that runs.
+#[derive(Debug)]
+pub struct Replica {
+    /// Its name in its function's status.
+    pub id: String,
+    /// Its machine's name, as it sees it.
+    pub host: String,
+    /// The process with which all of it ends.
+    pid: Pid,
+}
+
+impl Replica {
+    /// Ends it at once, with all its processes, as a crash would. An engine that is asked to kill a
+    /// container takes it for stopped on purpose, so it is not asked.
+    pub fn kill(&self) -> Result<()> {
+        Ok(kill_process(self.pid, Signal::KILL)?)
+    }
+}
+
+fn process(pid: &str) -> Result<Pid> {
+    pid.parse().ok().and_then(Pid::from_raw).with_context(|| format!("{pid:?} is no process"))
 }
 
 impl Gateway {
@@ -111,6 +137,25 @@ impl Gateway {
             }
         }
         Ok(sorted(pids))
+    }
+
+    /// A replica by the name that its function's status has for it.
+    pub fn replica(&self, id: &str) -> Result<Replica> {
+        if self.provider == "docker" {
+            let format = "{{.Config.Hostname}} {{.State.Pid}}";
+            let told = docker(&["inspect", "--format", format, id])?;
+            let (host, pid) = told.trim().split_once(' ').context("no name, or no process")?;
+            return Ok(Replica { id: id.to_owned(), host: host.to_owned(), pid: process(pid)? });
+        }
+        let folder = self.state.path().join("replicas").join(id);
+        let read = |name: &str| {
+            let path = folder.join(name);
+            std::fs::read_to_string(&path).with_context(|| path.display().to_string())
+        };
+        let spec: serde_json::Value = serde_json::from_str(&read("spec.json")?)?;
+        let host = spec["replica"].as_str().context("no name in its orders")?;
+        let host = host.chars().take(MAX_HOST_NAME).collect();
+        Ok(Replica { id: id.to_owned(), host, pid: process(read("lock")?.trim())? })
     }
 
     /// Its process.

@@ -4,6 +4,7 @@ pub mod bundle;
 pub mod cli;
 pub mod client;
 pub mod engine;
+pub mod gate;
 pub mod gateway;
 pub mod image;
 pub mod load;

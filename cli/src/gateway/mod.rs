@@ -228,6 +228,15 @@ fn check_url(url: &str) -> Result<Url> {
 }
 
 fn client(url: &Url, tls_no_verify: bool) -> Result<reqwest::Client> {
+    client_of(url, tls_no_verify).build().context("the HTTP client cannot start")
+}
+
+/// What a client of the gateway at this URL is made from.
+pub(crate) fn client_builder(url: &str, tls_no_verify: bool) -> Result<reqwest::ClientBuilder> {
+    Ok(client_of(&check_url(url)?, tls_no_verify))
+}
+
+fn client_of(url: &Url, tls_no_verify: bool) -> reqwest::ClientBuilder {
     let mut builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
@@ -243,7 +252,7 @@ fn client(url: &Url, tls_no_verify: bool) -> Result<reqwest::Client> {
     let mut headers = reqwest::header::HeaderMap::new();
     let agent = concat!("faas/", env!("CARGO_PKG_VERSION"));
     headers.insert(USER_AGENT, HeaderValue::from_static(agent));
-    builder.default_headers(headers).build().context("the HTTP client cannot start")
+    builder.default_headers(headers)
 }
 
 fn is_loopback(url: &Url) -> bool {

@@ -32,12 +32,15 @@ impl Core {
             return;
         }
         let run = self.files.of(&member.seen.replica).run;
+        // Without its socket our watchdog is starting or stopping, and somebody else may have the
+        // container's address by now, when the engine did not tell that it ended.
+        let ip = member.seen.ip.filter(|_| !member.has_socket);
         let attendant = Attendant {
             core: self.clone(),
             name: name.clone(),
             replica: member.seen.replica.clone(),
             started_at: member.seen.started_at.clone(),
-            probe: Probe { socket: run.join(SOCKET), ip: member.seen.ip },
+            probe: Probe { socket: run.join(SOCKET), ip },
             socket: self.sockets.watch(&run),
         };
         member.attendant = Some(self.spawn(attendant.run()));
@@ -45,11 +48,12 @@ impl Core {
 }
 
 impl Attendant {
-    async fn run(self) {
+    async fn run(mut self) {
         loop {
             let address = self.until_it_answers().await;
             self.report(Some(address.clone()));
-            self.until_it_is_gone(address).await;
+            self.until_its_socket_is_gone(address).await;
+            self.probe.ip = None;
             self.report(None);
         }
     }
@@ -77,7 +81,7 @@ impl Attendant {
     }
 
     /// Ends when a replica that answered on its socket has none any more.
-    async fn until_it_is_gone(&self, mut address: Address) {
+    async fn until_its_socket_is_gone(&self, mut address: Address) {
         loop {
             self.socket.changed.notified().await;
             match (self.probe.ask_socket().await, &address) {
@@ -96,6 +100,7 @@ impl Attendant {
             if address.is_some() {
                 member.trouble.clear();
             }
+            member.has_socket |= matches!(address, Some(Address::Unix(_)));
             member.address = address;
         });
     }

@@ -21,6 +21,8 @@ pub(super) struct Member {
     pub(super) stage: Stage,
     /// Where it answers, while it does.
     pub(super) address: Option<Address>,
+    /// Whether it has answered on its socket: then our watchdog is in it, and no other way counts.
+    pub(super) has_socket: bool,
     /// How it ended the last time.
     pub(super) last_exit: String,
     /// The last lines that it wrote before that.
@@ -58,6 +60,7 @@ impl Member {
             last_exit: seen.last_exit.clone(),
             seen,
             address: None,
+            has_socket: false,
             last_words: String::new(),
             trouble: String::new(),
             out_of_memory: false,

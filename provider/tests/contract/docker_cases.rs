@@ -207,16 +207,22 @@ async fn the_socket_is_preferred_and_its_end_is_seen(backend: Arc<OnDocker>) {
     assert!(matches!(address(&status), Address::Tcp(a) if a.port() == 8080));
     assert_eq!(get(&address(&status), "/").await, "tcp");
 
-    let status = deploy(&*backend, &mut watcher, &backend.good("echo", "unix")).await;
+    deploy(&*backend, &mut watcher, &backend.good("echo", "unix")).await;
     let echo = name("echo");
-    let status = watcher
-        .until(&echo, |s| matches!(address(s), Address::Unix(_)) || status.ready().count() == 0)
-        .await;
-    assert_eq!(get(&address(&status), "/hide").await, "unix");
-    // It answers on its port only, now; before that it was not ready for a moment.
+    let on_socket = |s: &Status| s.ready().any(|r| matches!(r.address, Some(Address::Unix(_))));
+    let status = watcher.until(&echo, on_socket).await;
     watcher.told.clear();
-    watcher.until(&echo, |s| s.ready().any(|r| matches!(r.address, Some(Address::Tcp(_))))).await;
-    assert!(watcher.told.iter().any(|s| s.ready().count() == 0));
+    assert_eq!(get(&address(&status), "/hide").await, "unix");
+    let hidden = watcher.until(&echo, |s| s.ready().count() == 0).await;
+    // It still answers on its port, but that no longer counts: the address may be another's.
+    let inspect = backend.engine.inspect_container(&hidden.replicas[0].id, None).await.unwrap();
+    let networks = inspect.network_settings.unwrap().networks.unwrap();
+    let ip = networks[&backend.network].ip_address.clone().unwrap();
+    get(&Address::Tcp(format!("{ip}:8080").parse().unwrap()), "/exit").await;
+    let back = watcher.until(&echo, |s| s.ready().any(|r| r.restarts == 1)).await;
+    assert_eq!(get(&address(&back), "/").await, "unix");
+    let over_tcp = |s: &Status| s.ready().any(|r| matches!(r.address, Some(Address::Tcp(_))));
+    assert!(!watcher.told.iter().any(over_tcp), "{:?}", watcher.told);
 }
 
 async fn a_crash_is_seen_and_the_replica_comes_back(backend: Arc<OnDocker>) {

@@ -25,12 +25,16 @@ static RELEASE: OnceLock<Arc<Notify>> = OnceLock::new();
 /// Bytes of one piece of `/big`.
 const PIECE_BYTES: usize = 64 * 1024;
 
+/// Pause before each line of `/drip`.
+const DRIP_PAUSE: Duration = Duration::from_millis(20);
+
 fn main() -> std::io::Result<()> {
     let setting = |name: &str| std::env::var(name).ok();
     if let Some(code) = setting("CRASH") {
         eprintln!("testfn: crashing as told");
         return Err(std::io::Error::other(format!("crash {code}")));
     }
+    boot();
     let port = setting("PORT").and_then(|port| port.parse().ok()).unwrap_or(3000);
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(port))
 }
@@ -41,8 +45,10 @@ async fn serve(port: u16) -> std::io::Result<()> {
     println!("testfn: listening on {port}");
     loop {
         let (stream, _) = listener.accept().await?;
+        // An answer goes out piece by piece: none of them is to wait for the other side's word.
+        stream.set_nodelay(true)?;
         tokio::spawn(async move {
-            let service = service_fn(async |request| Ok::<_, Infallible>(answer(request).await));
+            let service = service_fn(async |request| Ok::<_, Infallible>(signed(request).await));
             let connection = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
                 .with_upgrades();
@@ -51,6 +57,16 @@ async fn serve(port: u16) -> std::io::Result<()> {
             }
         });
     }
+}
+
+/// The answer, with the name of the replica that made it.
+async fn signed(request: Request<Incoming>) -> Response<Body> {
+    let mut response = answer(request).await;
+    let name = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+    if let Ok(name) = name.trim().parse() {
+        response.headers_mut().insert("x-replica", name);
+    }
+    response
 }
 
 async fn answer(request: Request<Incoming>) -> Response<Body> {
@@ -66,6 +82,8 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
         "/head" => head(&request),
         "/count" => count(request.into_body()).await,
         "/big" => big(value.parse().unwrap_or(0)),
+        "/drip" => drip(value.parse().unwrap_or(0)),
+        "/boot" => text(boot()),
         "/sse" => sse(),
         "/release" => {
             release().notify_one();
@@ -160,6 +178,22 @@ fn big(bytes: usize) -> Response<Body> {
         (now > 0).then(|| (Ok(Frame::data(piece.slice(..now))), (left - now, piece)))
     });
     Response::new(BodyExt::boxed(SyncBody(Box::pin(StreamBody::new(pieces)))))
+}
+
+/// So many numbered lines, with a pause before each.
+fn drip(lines: usize) -> Response<Body> {
+    let lines = stream::unfold((0, lines), async |(line, lines)| {
+        tokio::time::sleep(DRIP_PAUSE).await;
+        (line < lines).then(|| (Ok(Frame::data(format!("{line}\n").into())), (line + 1, lines)))
+    });
+    Response::new(BodyExt::boxed(SyncBody(Box::pin(StreamBody::new(lines)))))
+}
+
+/// What tells this process from the one before it in the same replica.
+fn boot() -> String {
+    static BOOT: OnceLock<u128> = OnceLock::new();
+    let now = || std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |age| age.as_nanos());
+    BOOT.get_or_init(now).to_string()
 }
 
 /// One event at once, the second when `/release` was called.

@@ -15,7 +15,7 @@ const CRATES: [(&str, &[&str]); 6] = [
     ("watchdog", &["relay", "provider"]),
     ("cli", &["provider"]),
     ("gateway", &["relay", "provider"]),
-    ("tests", &[]),
+    ("tests", &["cli"]),
 ];
 
 /// Modules of the gateway that import nothing of the gateway's but what is named.

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use system::cli::Cli;
 use system::client::Client;
 use system::gateway::Gateway;
-use system::load::Load;
+use system::load;
 use system::newcomer::{Newcomer, said};
 use system::{project, run};
 
@@ -206,7 +206,7 @@ async fn what_is_saved_goes_live_and_no_call_fails() -> Result<()> {
     let watch = Watch::start(&cli, dir.path())?;
     watch.until_it_says("Watching").await?;
     until_it_answers(&client, "one", &watch).await?;
-    let load = Load::start(&gateway, "/function/live");
+    let load = load::start(&gateway, "/function/live")?;
 
     std::fs::write(&handler, answers("two"))?;
     until_it_answers(&client, "two", &watch).await?;
@@ -219,8 +219,7 @@ async fn what_is_saved_goes_live_and_no_call_fails() -> Result<()> {
     std::fs::write(&new, answers("three"))?;
     std::fs::rename(&new, &handler)?;
     until_it_answers(&client, "three", &watch).await?;
-    let report = load.stop().await?;
-    assert_eq!(report.failures, Vec::<String>::new(), "of {} calls", report.calls);
+    load::none_failed(&load.stop().await?)?;
     let said = watch.said()?;
     assert!(said.contains("live | "), "log lines come with their function's name:\n{said}");
     drop(watch);

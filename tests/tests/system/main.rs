@@ -6,6 +6,7 @@ mod local;
 mod calls;
 mod deploys;
 mod engine;
+mod gate;
 mod input;
 mod restarts;
 mod templates;
