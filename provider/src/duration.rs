@@ -2,39 +2,62 @@
 
 use std::time::Duration;
 
-/// Units of Go's `time.ParseDuration`, longest spelling first, in nanoseconds.
-const UNITS: [(&str, f64); 8] = [
-    ("ns", 1.0),
-    ("us", 1e3),
-    ("µs", 1e3),
-    ("μs", 1e3),
-    ("ms", 1e6),
-    ("s", 1e9),
-    ("m", 60e9),
-    ("h", 3600e9),
+/// Units of Go's `time.ParseDuration`, in nanoseconds.
+const UNITS: [(&str, u128); 8] = [
+    ("ns", 1),
+    ("us", 1_000),
+    ("µs", 1_000),
+    ("μs", 1_000),
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("m", 60_000_000_000),
+    ("h", 3_600_000_000_000),
 ];
 
 /// Longest duration that is taken: about 292 years, as in Go.
-const MAX_NANOS: f64 = i64::MAX as f64;
+const MAX_NANOS: u128 = i64::MAX as u128;
+
+/// Digits behind the point that count; those after them are less than a nanosecond of any unit.
+const MAX_FRACTION: usize = 18;
 
 /// Reads `30`, `300ms`, `1m05s`, `1.5h`. `None` when it is neither seconds nor a Go duration.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let text = text.trim();
-    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        return text.parse().ok().map(Duration::from_secs);
-    }
-    let mut rest = text.strip_prefix('+').unwrap_or(text);
-    let mut nanos = 0.0;
+    let nanos = match !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        true => text.parse::<u128>().ok()?.checked_mul(1_000_000_000)?,
+        false => parts(text.strip_prefix('+').unwrap_or(text))?,
+    };
+    (nanos <= MAX_NANOS).then(|| Duration::from_nanos(nanos as u64))
+}
+
+/// The sum of `1h`, `30m` and so on, in nanoseconds; at least one of them.
+fn parts(text: &str) -> Option<u128> {
+    let (mut rest, mut nanos) = (text, None);
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
+        let (number, tail) = rest.split_at(digits);
         let (unit, scale) =
-            UNITS.iter().filter(|(unit, _)| unit_at(rest, unit)).max_by_key(|u| u.0.len())?;
-        nanos += number * scale;
-        rest = &rest[unit.len()..];
+            UNITS.iter().filter(|(unit, _)| unit_at(tail, unit)).max_by_key(|u| u.0.len())?;
+        nanos = Some(scaled(number, *scale)?.checked_add(nanos.unwrap_or(0))?);
+        rest = &tail[unit.len()..];
+        if nanos > Some(MAX_NANOS) {
+            return None;
+        }
     }
-    (!text.is_empty() && nanos <= MAX_NANOS).then(|| Duration::from_nanos(nanos.round() as u64))
+    nanos
+}
+
+/// `number`, digits with a point or none, times `scale`; what is less than one is left out.
+fn scaled(number: &str, scale: u128) -> Option<u128> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if fraction.contains('.') || (whole.is_empty() && fraction.is_empty()) {
+        return None;
+    }
+    let fraction = &fraction[..fraction.len().min(MAX_FRACTION)];
+    let integer = |digits: &str| if digits.is_empty() { Some(0) } else { digits.parse().ok() };
+    let whole: u128 = integer(whole)?;
+    let part = integer(fraction)? * scale / 10u128.pow(fraction.len() as u32);
+    whole.checked_mul(scale)?.checked_add(part)
 }
 
 fn unit_at(rest: &str, unit: &str) -> bool {
@@ -78,11 +101,39 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for text in
-            ["", "s", "-1s", "1x", "1 s", "1d", "5minutes", ".", "1e9h", "99999999999999999999"]
-        {
+        for text in [
+            "", "+", "s", "-1s", "1x", "1 s", "1d", "5minutes", ".", ".s", "1.2.3s", "1e9h", "1m30",
+        ] {
             assert_eq!(parse_duration(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn fractions_are_exact_and_end_below_a_nanosecond() {
+        let cases = [
+            ("4150796143.268803608s", 4_150_796_143_268_803_608),
+            ("9223372036.854775807s", i64::MAX as u64),
+            ("0.1s", 100_000_000),
+            (".5h", 1_800_000_000_000),
+            ("1.s", 1_000_000_000),
+            ("1.9ns", 1),
+            ("0.0000000000000000000000000001h", 0),
+        ];
+        for (text, nanos) in cases {
+            assert_eq!(parse_duration(text), Some(Duration::from_nanos(nanos)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_would_overflow_a_clock_is_refused() {
+        assert!(parse_duration("9223372036").is_some());
+        for text in ["9223372037", "18446744073709551615", "9223372036.854775808s", "2562048h"] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+        assert_eq!(parse_duration(&"9".repeat(300)), None);
+        assert_eq!(parse_duration(&format!("{}h", "9".repeat(39))), None);
+        assert_eq!(parse_duration(&"9223372036s".repeat(2)), None);
+        assert_eq!(parse_duration(&format!("1s{}ns", u128::MAX)), None);
     }
 
     #[test]

@@ -74,10 +74,7 @@ impl Lines {
 
     /// Takes what was written and logs the lines that are complete.
     pub fn push(&mut self, bytes: &[u8]) {
-        let mut out = Vec::with_capacity(bytes.len() + 64);
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            self.piece(piece, &mut out);
-        }
+        let out = self.take(bytes);
         if !out.is_empty() {
             self.sink.write(&out);
         }
@@ -85,11 +82,28 @@ impl Lines {
 
     /// Logs what has no end of line, at the end.
     pub fn finish(&mut self) {
-        if !self.rest.is_empty() {
-            let mut out = Vec::new();
-            self.emit(&mut out);
+        let out = self.end();
+        if !out.is_empty() {
             self.sink.write(&out);
         }
+    }
+
+    /// Takes what was written and gives the lines that are complete.
+    pub fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(bytes.len() + 64);
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.piece(piece, &mut out);
+        }
+        out
+    }
+
+    /// Gives what has no end of line, at the end.
+    pub fn end(&mut self) -> Vec<u8> {
+        let mut out = Vec::new();
+        if !self.rest.is_empty() {
+            self.emit(&mut out);
+        }
+        out
     }
 
     fn piece(&mut self, piece: &[u8], out: &mut Vec<u8>) {

@@ -91,12 +91,19 @@ pub async fn load(source: &Source, variables: Option<Lookup<'_>>) -> anyhow::Res
         Source::Path(path) => read(path)?,
         Source::Url(url) => fetch(url).await?,
     };
-    let text = match variables {
-        Some(lookup) => substitute(&text, lookup)
-            .map_err(|error| StackError::new(&file, "", error.to_string()))?,
-        None => text,
-    };
-    Ok(parse(&file, &text)?)
+    Ok(read_text(&file, &text, variables)?)
+}
+
+/// Reads a stack file's text; replaces variables when a lookup is given.
+pub fn read_text(
+    file: &str,
+    text: &str,
+    variables: Option<Lookup<'_>>,
+) -> Result<Stack, StackError> {
+    let Some(lookup) = variables else { return parse(file, text) };
+    let text =
+        substitute(text, lookup).map_err(|error| StackError::new(file, "", error.to_string()))?;
+    parse(file, &text)
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

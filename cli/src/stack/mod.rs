@@ -14,7 +14,7 @@ use std::fmt;
 
 pub use edit::{Amounts, NewFunction, append, create};
 pub use function::{Configuration, Function, ProviderPart, TemplateSource};
-pub use load::{DEFAULT_FILES, Lookup, Source, find, load, open, require};
+pub use load::{DEFAULT_FILES, Lookup, Source, find, load, open, read_text, require};
 pub(crate) use merge::texts;
 pub use select::Selection;
 pub(crate) use substitute::substitute;

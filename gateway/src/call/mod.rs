@@ -16,7 +16,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::find::Picked;
-use self::stamps::{Stamps, name_of, set_deadline, upstream_path};
+use self::stamps::{Stamps, set_deadline};
+pub use self::stamps::{name_of, upstream_path};
 use self::tries::Tries;
 use crate::directory::{Directory, Entry};
 use crate::error::{Error, Result};

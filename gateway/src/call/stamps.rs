@@ -60,13 +60,13 @@ fn new_id() -> HeaderValue {
 }
 
 /// The function's name in a path that starts with [`PREFIX`], as it stands there.
-pub(super) fn name_of(path: &str) -> &str {
+pub fn name_of(path: &str) -> &str {
     let rest = path.strip_prefix(PREFIX).unwrap_or_default();
     rest.split('/').next().unwrap_or_default()
 }
 
 /// What follows the name, byte for byte, with its query; `/` when nothing does.
-pub(super) fn upstream_path(request: &Request<Body>) -> Result<PathAndQuery> {
+pub fn upstream_path(request: &Request<Body>) -> Result<PathAndQuery> {
     let whole = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
     let rest = whole.strip_prefix(PREFIX).unwrap_or_default();
     let rest = rest.find(['/', '?']).map_or("", |at| &rest[at..]);
