@@ -71,7 +71,13 @@ async fn shared(upstream: SocketAddr, timeout: Duration) -> Arc<Shared> {
     let function = Function::from_json(br#"{"service":"f","image":"i"}"#).expect("a function");
     directory.deployed(fake.apply(&function).await.expect("a deploy"));
     let scaler = Arc::new(Scaler::new(fake, directory.clone(), Handle::current()));
-    Arc::new(Shared { directory, scaler, scale_from_zero: true, access_log: false })
+    Arc::new(Shared {
+        directory,
+        scaler,
+        scale_from_zero: true,
+        access_log: false,
+        leaving: Default::default(),
+    })
 }
 
 fn options(limits: Limits) -> ServeOptions {

@@ -1,26 +1,64 @@
-//! Measures what a developer waits for, on the process backend: cold start, edit to live, memory.
+//! Measures the data plane against nginx, and what a developer waits for on the process backend.
 //!
 //! `tests/bench` builds it and the programs and runs it. Every figure comes from this run; what is
 //! compared is measured in turns, so that a noisy machine disturbs both sides alike.
 
 mod cold;
+mod data;
 mod edit;
 mod memory;
 mod project;
 mod sample;
 
-use anyhow::{Context, Result};
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
 
 use project::Project;
 
-/// Rounds of each measurement unless the first argument says otherwise.
-const ROUNDS: usize = 50;
+/// Rounds of each local measurement unless told otherwise.
+const LOCAL_ROUNDS: usize = 50;
+
+/// Measures Flint on this machine, all on loopback.
+#[derive(Parser)]
+#[command(name = "tests/bench")]
+struct Options {
+    /// What to measure [default: both]
+    part: Option<Part>,
+    /// Rounds of each measurement [default: 3 of data, 50 of local]
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Where to write the figures of the data plane [default: bench.json beside the programs]
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// The data plane: gateway and watchdog against nginx
+    Data,
+    /// What a developer waits for: cold start, idle memory, edit to live
+    Local,
+}
 
 fn main() -> Result<()> {
-    let rounds = match std::env::args().nth(1) {
-        Some(text) => text.parse().context("the argument is a number of rounds")?,
-        None => ROUNDS,
-    };
+    if std::env::args().nth(1).is_some_and(|first| first == data::LOOP) {
+        return data::bare_loop();
+    }
+    let options = Options::parse();
+    let wanted = |part| options.part.is_none_or(|only| only == part);
+    if wanted(Part::Local) {
+        local(options.rounds.unwrap_or(LOCAL_ROUNDS))?;
+    }
+    if wanted(Part::Data) {
+        let json = options.json.unwrap_or_else(|| system::binary("bench.json"));
+        data::run(&machine(), options.rounds.unwrap_or(data::ROUNDS), &json)?;
+    }
+    Ok(())
+}
+
+fn local(rounds: usize) -> Result<()> {
     let project = Project::start()?;
     println!("machine: {}", machine());
     println!("rounds: {rounds}\n");

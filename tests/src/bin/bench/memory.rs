@@ -49,7 +49,7 @@ fn command(pid: u32) -> String {
 }
 
 /// Every process by its parent.
-fn children() -> Result<BTreeMap<u32, Vec<u32>>> {
+pub(crate) fn children() -> Result<BTreeMap<u32, Vec<u32>>> {
     let mut all: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for entry in fs::read_dir("/proc")? {
         let Ok(pid) = entry?.file_name().to_string_lossy().parse::<u32>() else { continue };
