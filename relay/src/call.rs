@@ -16,9 +16,9 @@ use tokio::time::{Instant, timeout};
 
 use crate::body::Body;
 use crate::error::SendError;
+use crate::forwarded::Forwarded;
 use crate::headers;
 use crate::replay::Replay;
-use crate::stream::Peer;
 use crate::tunnel::Tunnel;
 
 /// How long a body is held back for an upstream that does not answer `Expect: 100-continue`;
@@ -32,22 +32,13 @@ pub struct Rules {
     pub path: Option<PathAndQuery>,
     /// `Host` for the upstream; `None` leaves it as it came.
     pub host: Option<HeaderValue>,
-    /// Fills in `X-Forwarded-*`.
+    /// Fills in `X-Forwarded-*` and `Forwarded`.
     pub forwarded: Option<Forwarded>,
     /// Most bytes that the request's body may have.
     pub max_body_bytes: Option<u64>,
     /// When the call must be over, body included. It does not bind what comes after a switch of
     /// protocols.
     pub deadline: Option<Instant>,
-}
-
-/// What `X-Forwarded-*` says.
-#[derive(Clone, Copy, Debug)]
-pub struct Forwarded {
-    /// Who called.
-    pub peer: Peer,
-    /// `http` or `https`.
-    pub scheme: &'static str,
 }
 
 /// One call, ready to be sent by [`Pool::send`](crate::Pool::send), and again by it as long as
@@ -79,7 +70,7 @@ impl Call {
             headers::set_upgrade(&mut parts.headers, protocol);
         }
         if let Some(forwarded) = &rules.forwarded {
-            headers::set_forwarded(&mut parts.headers, forwarded);
+            forwarded.apply(&mut parts.headers);
         }
         if let Some(host) = &rules.host {
             parts.headers.insert(HOST, host.clone());

@@ -5,18 +5,15 @@ use http::header::{
     PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 
-use crate::call::Forwarded;
+use crate::forwarded::{FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Headers that a client cannot have removed by naming them in `Connection`: the next hop relies
 /// on them to know the length, the host and the client.
-const KEPT: [HeaderName; 5] =
-    [CONTENT_LENGTH, HOST, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO];
+const KEPT: [HeaderName; 6] =
+    [CONTENT_LENGTH, HOST, FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO];
 
 /// Removes the headers that concern one connection only, among them those that `Connection`
 /// names. `TE: trailers` stays, because trailers are passed on; `Trailer` stays as it announces
@@ -81,30 +78,9 @@ pub(crate) fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(UPGRADE, protocol);
 }
 
-/// Says who called, under which host and scheme. The address is appended to what earlier hops
-/// wrote; the other two are left as an earlier hop wrote them.
-pub(crate) fn set_forwarded(headers: &mut HeaderMap, forwarded: &Forwarded) {
-    if let Some(ip) = forwarded.peer.ip().map(|ip| ip.to_string()) {
-        let earlier = headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
-        let all = earlier.chain([ip.as_bytes()]).collect::<Vec<_>>().join(&b", "[..]);
-        if let Ok(value) = HeaderValue::from_bytes(&all) {
-            headers.insert(X_FORWARDED_FOR, value);
-        }
-    }
-    if !headers.contains_key(X_FORWARDED_HOST)
-        && let Some(host) = headers.get(HOST).cloned()
-    {
-        headers.insert(X_FORWARDED_HOST, host);
-    }
-    if !headers.contains_key(X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(forwarded.scheme));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Peer;
 
     fn map(pairs: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -157,21 +133,5 @@ mod tests {
         let asked = map(&[("Upgrade", "foo"), ("Connection", "keep-alive, Upgrade")]);
         assert_eq!(upgrade_wanted(&asked), Some(HeaderValue::from_static("foo")));
         assert_eq!(upgrade_wanted(&map(&[("Upgrade", "foo")])), None);
-    }
-
-    #[test]
-    fn the_address_is_appended_and_the_rest_kept() {
-        let peer = Peer::Tcp("[::ffff:10.0.0.7]:999".parse().expect("an address"));
-        let forwarded = Forwarded { peer, scheme: "http" };
-        let mut headers = map(&[("Host", "a.b"), ("X-Forwarded-For", "1.1.1.1")]);
-        set_forwarded(&mut headers, &forwarded);
-        assert_eq!(headers["x-forwarded-for"], "1.1.1.1, 10.0.0.7");
-        assert_eq!(headers["x-forwarded-host"], "a.b");
-        assert_eq!(headers["x-forwarded-proto"], "http");
-
-        let mut headers = map(&[("X-Forwarded-Host", "x"), ("X-Forwarded-Proto", "https")]);
-        set_forwarded(&mut headers, &forwarded);
-        assert_eq!(headers["x-forwarded-host"], "x");
-        assert_eq!(headers["x-forwarded-proto"], "https");
     }
 }

@@ -9,6 +9,7 @@ mod body;
 mod call;
 mod conn;
 mod error;
+mod forwarded;
 mod headers;
 mod listener;
 mod pool;
@@ -22,8 +23,9 @@ pub mod threads;
 mod tunnel;
 
 pub use body::Body;
-pub use call::{Call, Forwarded, Rules};
+pub use call::{Call, Rules};
 pub use error::{BodyError, SendError};
+pub use forwarded::Forwarded;
 pub use headers::strip_hop_by_hop;
 pub use listener::Listener;
 pub use pool::{Pool, PoolOptions};

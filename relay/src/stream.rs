@@ -15,6 +15,8 @@ use tokio::net::{TcpStream, UnixStream};
 pub enum Peer {
     /// A TCP address.
     Tcp(SocketAddr),
+    /// A TCP address, with TLS.
+    Tls(SocketAddr),
     /// A process of this machine, over a unix socket.
     Unix,
 }
@@ -23,8 +25,16 @@ impl Peer {
     /// The address without the port; an IPv4 address is given as such even on an IPv6 socket.
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
-            Peer::Tcp(address) => Some(address.ip().to_canonical()),
+            Peer::Tcp(address) | Peer::Tls(address) => Some(address.ip().to_canonical()),
             Peer::Unix => None,
+        }
+    }
+
+    /// The scheme of URLs that lead here.
+    pub fn scheme(&self) -> &'static str {
+        match self {
+            Peer::Tls(_) => "https",
+            Peer::Tcp(_) | Peer::Unix => "http",
         }
     }
 }

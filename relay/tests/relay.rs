@@ -376,7 +376,7 @@ fn the_next_hop_learns_who_asked() {
                 let rules = Rules {
                     path: Some("/new?x=%2F".parse().expect("a path")),
                     host: Some(HeaderValue::from_static("other")),
-                    forwarded: Some(Forwarded { peer, scheme: "http" }),
+                    forwarded: Some(Forwarded { peer, scheme: peer.scheme() }),
                     ..Rules::default()
                 };
                 let mut call = Call::forward(request, &rules);
@@ -386,6 +386,7 @@ fn the_next_hop_learns_who_asked() {
     });
     let answer = served.ask(
         b"GET http://absolute/old HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 9.9.9.9\r\n\
+          Forwarded: for=9.9.9.9\r\nTraceparent: 00-0af7-b7ad-01\r\nTracestate: a=1, b=%2F\r\n\
           Connection: close\r\n\r\n",
     );
     assert!(answer.ends_with("ok"), "{answer}");
@@ -396,6 +397,9 @@ fn the_next_hop_learns_who_asked() {
         "x-forwarded-for: 9.9.9.9, 127.0.0.1",
         "x-forwarded-host: absolute",
         "x-forwarded-proto: http",
+        "forwarded: for=9.9.9.9, for=127.0.0.1;host=absolute;proto=http",
+        "traceparent: 00-0af7-b7ad-01",
+        "tracestate: a=1, b=%2f",
     ] {
         assert!(head.lines().any(|l| l == line), "no {line} in {head}");
     }

@@ -103,7 +103,7 @@ impl Caller {
         let deadline = start + entry.timeout;
         let rules = Rules {
             path: Some(upstream_path(&request)?),
-            forwarded: Some(Forwarded { peer, scheme: "http" }),
+            forwarded: Some(Forwarded { peer, scheme: peer.scheme() }),
             deadline: Some(deadline),
             ..Rules::default()
         };

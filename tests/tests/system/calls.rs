@@ -30,7 +30,8 @@ async fn headers_follow_the_contract() -> Result<()> {
         .header("X-Call-Id", "mine")
         .header("Connection", "keep-alive, X-Private")
         .header("X-Private", "1")
-        .header("X-Forwarded-For", "192.0.2.7");
+        .header("X-Forwarded-For", "192.0.2.7")
+        .header("Traceparent", "00-0af7-b7ad-01");
     let response = request.send().await?;
     assert_eq!(response.headers()["x-call-id"], "mine");
     assert!(response.headers().contains_key("x-start-time"));
@@ -41,6 +42,8 @@ async fn headers_follow_the_contract() -> Result<()> {
         "x-call-id: mine",
         "x-forwarded-for: 192.0.2.7, 127.0.0.1",
         "x-forwarded-host: ",
+        "forwarded: for=127.0.0.1;host=\"127.0.0.1:",
+        "traceparent: 00-0af7-b7ad-01",
         "x-start-time: ",
     ] {
         assert!(seen.contains(line), "{line} not in {seen}");
