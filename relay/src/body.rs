@@ -105,6 +105,11 @@ impl Body {
         self
     }
 
+    /// When the body must have ended.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline.as_ref().map(|deadline| deadline.at)
+    }
+
     /// Lets the body fail with [`BodyError::TooLarge`] when it has more than `max` bytes.
     #[must_use]
     pub fn with_limit(mut self, max: u64) -> Self {

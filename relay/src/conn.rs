@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use crate::http2::Rewind;
 use crate::stream::Stream;
 
 /// Waiting for the first byte of a request.
@@ -135,12 +136,12 @@ fn has_content_length(bytes: &[u8]) -> bool {
 /// An accepted connection's socket.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    stream: Stream,
+    stream: Rewind<Stream>,
     state: Arc<ConnState>,
 }
 
 impl Socket {
-    pub(crate) fn new(stream: Stream, state: Arc<ConnState>) -> Self {
+    pub(crate) fn new(stream: Rewind<Stream>, state: Arc<ConnState>) -> Self {
         Self { stream, state }
     }
 }
@@ -148,7 +149,7 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         if self.state.reset.load(Relaxed) {
-            self.stream.reset_on_close();
+            self.stream.get_ref().reset_on_close();
         }
     }
 }

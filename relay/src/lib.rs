@@ -11,6 +11,7 @@ mod conn;
 mod error;
 mod forwarded;
 mod headers;
+mod http2;
 mod listener;
 mod pool;
 mod replay;

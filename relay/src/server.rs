@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::body::Body;
 use crate::conn::{ConnState, PhaseLimits, Socket};
+use crate::http2::{self, Opening, Rewind};
 use crate::listener::Listener;
 use crate::shutdown::Shutdown;
 use crate::stream::{Peer, Stream};
@@ -60,8 +61,8 @@ impl Default for ServeOptions {
 }
 
 /// What connections are told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
     Serve,
     Drain,
     Abort,
@@ -122,7 +123,7 @@ where
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let live = Live::new(server);
-                spawn_local(async move { live.0.connection(stream, peer).await });
+                spawn_local(async move { live.0.client(stream, peer).await });
             }
             Err(e) if is_of_one_connection(&e) => (),
             Err(error) => {
@@ -183,7 +184,34 @@ where
     H: Fn(Request<Body>, Peer) -> F + 'static,
     F: Future<Output = Response<Body>> + 'static,
 {
-    async fn connection(self: &Rc<Self>, stream: Stream, peer: Peer) {
+    /// One client, whatever it speaks.
+    async fn client(self: &Rc<Self>, stream: Stream, peer: Peer) {
+        let Some((opening, stream)) = self.opening(stream).await else { return };
+        if opening == Opening::Http2 {
+            let server = Rc::clone(self);
+            let handler = move |request| (server.handler)(request, peer);
+            let stage = self.stage.subscribe();
+            return http2::serve(stream, self.options, stage, handler).await;
+        }
+        self.connection(stream, peer).await;
+    }
+
+    /// Waits for the first bytes, not too long.
+    async fn opening(&self, stream: Stream) -> Option<(Opening, Rewind<Stream>)> {
+        let begun = Notify::new();
+        let mut stage = self.stage.subscribe();
+        tokio::select! {
+            opened = http2::open(stream, || begun.notify_one()) => opened,
+            _ = stage.wait_for(|stage| *stage != Stage::Serve) => None,
+            () = async {
+                if timeout(self.options.idle_timeout, begun.notified()).await.is_ok() {
+                    sleep(self.options.header_timeout).await;
+                }
+            } => None,
+        }
+    }
+
+    async fn connection(self: &Rc<Self>, stream: Rewind<Stream>, peer: Peer) {
         let state = ConnState::new();
         let socket = TokioIo::new(Socket::new(stream, Arc::clone(&state)));
         let service = service_fn(|request| self.call(request, peer, &state));
@@ -290,7 +318,7 @@ where
 
 /// An answer of this hop to a request that is not taken. The connection is closed after it, as
 /// what follows on it cannot be trusted.
-fn refusal(status: StatusCode, text: &'static str) -> Response<Body> {
+pub(crate) fn refusal(status: StatusCode, text: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     let headers = response.headers_mut();

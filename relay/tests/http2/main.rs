@@ -1,0 +1,5 @@
+//! HTTP/2 over real sockets.
+
+mod clients;
+mod harness;
+mod hostile;
