@@ -16,4 +16,5 @@ mod record;
 pub mod scaler;
 pub mod state;
 pub mod sweep;
+pub mod tls;
 mod ui;
