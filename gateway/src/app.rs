@@ -8,11 +8,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
+use futures_util::future::join_all;
 use http::Request;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use provider::Calls;
 use provider::bundle::Store;
-use relay::{Body, Listener, Peer, ServeOptions, Shutdown};
+use relay::{Body, Listener, Peer, ServeOptions, Shutdown, Tls};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tower_service::Service;
@@ -30,6 +31,7 @@ use crate::metrics::Metrics;
 use crate::scaler::Scaler;
 use crate::state::{StateDir, StateError};
 use crate::sweep::sweep;
+use crate::tls;
 
 /// Longest wait at the start for the provider to tell what runs.
 const SYNC: Duration = Duration::from_secs(30);
@@ -78,7 +80,8 @@ impl StartError {
                  functions run without Docker with --provider process",
             ),
             Self::Listen { source, .. } if source.kind() == ErrorKind::AddrInUse => Some(
-                "stop the program that listens there, or choose other ports with --port and --metrics-port",
+                "stop the program that listens there, or choose other ports with --port, --tls-port \
+                 and --metrics-port",
             ),
             Self::Listen { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
                 Some("ports below 1024 need root; choose another with --port")
@@ -97,7 +100,7 @@ fn in_use_by(holder: Option<&Holder>) -> String {
 
 /// What a thread that relays calls is made from.
 struct Seed {
-    listener: std::net::TcpListener,
+    sockets: Vec<Socket>,
     options: ServeOptions,
     shutdown: Shutdown,
     shared: Arc<Shared>,
@@ -105,15 +108,23 @@ struct Seed {
     runtime: Handle,
 }
 
+/// Where a thread accepts calls.
+struct Socket {
+    listener: std::net::TcpListener,
+    tls: Option<Tls>,
+}
+
 /// Runs the gateway until it is told to stop.
 pub async fn run(config: Config) -> Result<(), StartError> {
     config.validate()?;
+    let tls = config.tls.open()?;
     let config = backend::resolve(config).await;
     let state = StateDir::open(&config.state_dir()?)?;
     let credentials = credentials(&config, &state)?;
     // Before anything is started that would have to be stopped again.
-    for address in [config.listen(), config.listen_metrics()] {
-        must_be_free(address)?;
+    let metrics_address = Some(config.listen_metrics());
+    for address in [config.listen_plain(), config.listen_tls(), metrics_address] {
+        address.map_or(Ok(()), must_be_free)?;
     }
     let (metrics, calls) = (Metrics::new()?, Calls::default());
     // From here on functions may run that end with the gateway: a signal must not end it at once.
@@ -123,7 +134,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         // Containers stay, and an engine may take its time to answer.
         () = stop.wait(), if config.provider == ProviderKind::Docker => return Ok(()),
     };
-    let served = serve(&config, &backend, (credentials, metrics, calls), stop).await;
+    let served = serve(&config, &backend, (credentials, metrics, calls, tls), stop).await;
     backend.close().await;
     served
 }
@@ -132,7 +143,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
 async fn serve(
     config: &Config,
     backend: &Backend,
-    (credentials, metrics, calls): (Option<Credentials>, Metrics, Calls),
+    (credentials, metrics, calls, tls): (Option<Credentials>, Metrics, Calls, Option<Tls>),
     mut stop: StopSignals,
 ) -> Result<(), StartError> {
     let (provider, bundles) = (backend.provider.clone(), backend.bundles.clone());
@@ -165,11 +176,11 @@ async fn serve(
         sweep_when_synced(store, directory.clone());
     }
     serve_metrics(config.listen_metrics(), metrics).await?;
-    let listeners = bind(config, backend.functions_ip)?;
-    let address = listeners[0].local_addr()?;
+    let sockets = bind(config, backend.functions_ip, tls.as_ref())?;
+    let announcement = announcement(&sockets)?;
     let shared = Arc::new(shared);
-    let seeds = listeners.into_iter().map(|listener| Seed {
-        listener,
+    let seeds = sockets.into_iter().map(|sockets| Seed {
+        sockets,
         options: serve_options(config),
         shutdown: shutdown.clone(),
         shared: shared.clone(),
@@ -177,7 +188,8 @@ async fn serve(
         runtime: runtime.clone(),
     });
     let threads = relay::threads::start(seeds.collect(), relay_calls)?;
-    println!("faas-gateway {} listening on http://{address}", env!("CARGO_PKG_VERSION"));
+    let certificates = tls.map(|tls| tokio::spawn(tls::follow(tls)));
+    print!("{announcement}");
     stop.wait().await;
     tracing::info!(
         "stopping: no new calls, {} ms for those in flight",
@@ -190,6 +202,9 @@ async fn serve(
         () = stop.wait() => tracing::warn!("told to stop again: calls in flight are cut"),
     }
     follower.abort();
+    if let Some(certificates) = certificates {
+        certificates.abort();
+    }
     Ok(())
 }
 
@@ -224,26 +239,55 @@ fn serve_options(config: &Config) -> ServeOptions {
     }
 }
 
-/// One socket a thread; one more where functions look for the gateway, when that is elsewhere.
-fn bind(config: &Config, functions_ip: IpAddr) -> Result<Vec<std::net::TcpListener>, StartError> {
-    let address = config.listen();
+/// The sockets of each thread. One more thread serves where functions look for the gateway, when
+/// that is elsewhere.
+fn bind(
+    config: &Config,
+    functions_ip: IpAddr,
+    tls: Option<&Tls>,
+) -> Result<Vec<Vec<Socket>>, StartError> {
     let threads = config.threads.map_or_else(relay::threads::per_core, usize::from);
-    must_be_free(address)?;
-    let mut listeners =
-        Listener::bind_tcp(address, threads).map_err(|source| cannot_listen(address, source))?;
+    let mut sockets: Vec<Vec<Socket>> = (0..threads).map(|_| Vec::new()).collect();
+    let mut add = |address: SocketAddr, tls: Option<&Tls>| {
+        must_be_free(address)?;
+        let listeners = Listener::bind_tcp(address, threads);
+        let listeners = listeners.map_err(|source| cannot_listen(address, source))?;
+        for (thread, listener) in sockets.iter_mut().zip(listeners) {
+            thread.push(Socket { listener, tls: tls.cloned() });
+        }
+        Ok::<_, StartError>(())
+    };
+    if let Some((address, tls)) = config.listen_tls().zip(tls) {
+        add(address, Some(tls))?;
+    }
+    let Some(address) = config.listen_plain() else { return Ok(sockets) };
+    add(address, None)?;
     let covered = |ip: IpAddr| {
         config.port == FUNCTIONS_PORT && (address.ip().is_unspecified() || address.ip() == ip)
     };
     if !covered(functions_ip) {
         let address = SocketAddr::new(functions_ip, FUNCTIONS_PORT);
         match Listener::bind_tcp(address, 1) {
-            Ok(more) => listeners.extend(more),
+            Ok(more) => {
+                let more = more.into_iter().map(|listener| Socket { listener, tls: None });
+                sockets.push(more.collect());
+            }
             Err(error) => {
                 tracing::warn!(%address, %error, "functions cannot call each other: cannot listen");
             }
         }
     }
-    Ok(listeners)
+    Ok(sockets)
+}
+
+/// Says where clients get in, a line each.
+fn announcement(sockets: &[Vec<Socket>]) -> std::io::Result<String> {
+    let line = |Socket { listener, tls }: &Socket| {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let (version, address) = (env!("CARGO_PKG_VERSION"), listener.local_addr()?);
+        Ok(format!("faas-gateway {version} listening on {scheme}://{address}\n"))
+    };
+    sockets.first().map_or(Ok(String::new()), |sockets| sockets.iter().map(line).collect())
 }
 
 /// Whether nobody listens there. The sockets of all threads share the port, and would share it
@@ -260,11 +304,7 @@ fn cannot_listen(address: SocketAddr, source: std::io::Error) -> StartError {
 
 /// The work of one data thread: calls here, everything else on the API's runtime.
 async fn relay_calls(seed: Seed) {
-    let Seed { listener, options, shutdown, shared, router, runtime } = seed;
-    let listener = match Listener::from_tcp(listener) {
-        Ok(listener) => listener,
-        Err(error) => return tracing::error!(%error, "cannot serve"),
-    };
+    let Seed { sockets, options, shutdown, shared, router, runtime } = seed;
     let caller = std::rc::Rc::new(Caller::new(shared));
     let handler = move |request: Request<Body>, peer: Peer| {
         let (caller, router, runtime) = (caller.clone(), router.clone(), runtime.clone());
@@ -275,7 +315,20 @@ async fn relay_calls(seed: Seed) {
             }
         }
     };
-    relay::serve(listener, options, shutdown, handler).await;
+    let serve = |Socket { listener, tls }| {
+        let (shutdown, handler) = (shutdown.clone(), handler.clone());
+        let listener = match tls {
+            Some(tls) => Listener::from_tls(listener, tls),
+            None => Listener::from_tcp(listener),
+        };
+        async move {
+            match listener {
+                Ok(listener) => relay::serve(listener, options, shutdown, handler).await,
+                Err(error) => tracing::error!(%error, "cannot serve"),
+            }
+        }
+    };
+    join_all(sockets.into_iter().map(serve)).await;
 }
 
 /// Hands a request to the API and its answer back.

@@ -9,6 +9,8 @@ use clap::{Parser, ValueEnum};
 use provider::bundle::Limits;
 use rustix::fs::Access;
 
+use crate::tls::{PlainHttp, TlsArgs};
+
 /// The file name of the watchdog.
 const WATCHDOG: &str = "fwatchdog";
 /// How much larger than its archive's limit a bundle may be.
@@ -120,6 +122,10 @@ pub struct Config {
     #[arg(long, env = "FAAS_ACCESS_LOG", value_name = "FAAS_ACCESS_LOG", default_value_t = true,
           action = clap::ArgAction::Set)]
     pub access_log: bool,
+
+    /// TLS.
+    #[command(flatten)]
+    pub tls: TlsArgs,
 }
 
 /// Where functions run.
@@ -142,6 +148,12 @@ pub struct ConfigError {
     reason: String,
 }
 
+impl ConfigError {
+    pub(crate) fn new(variable: &'static str, value: String, reason: impl Into<String>) -> Self {
+        Self { variable, value, reason: reason.into() }
+    }
+}
+
 impl Config {
     /// Where calls and the API are served. [`ProviderKind::Auto`] must have been replaced by what
     /// was found.
@@ -151,6 +163,23 @@ impl Config {
             ProviderKind::Process | ProviderKind::Auto => Ipv4Addr::LOCALHOST,
         };
         SocketAddr::new(self.host.unwrap_or(usual.into()), self.port)
+    }
+
+    /// Where they are served by plain http, if at all.
+    pub fn listen_plain(&self) -> Option<SocketAddr> {
+        let all = self.listen();
+        match self.tls.plain_http {
+            PlainHttp::All => Some(all),
+            PlainHttp::Local if all.ip().is_loopback() => Some(all),
+            PlainHttp::Local => Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), self.port)),
+            PlainHttp::Off => None,
+        }
+    }
+
+    /// Where they are served by https, if at all.
+    pub fn listen_tls(&self) -> Option<SocketAddr> {
+        let address = SocketAddr::new(self.listen().ip(), self.tls.tls_port);
+        self.tls.tls_cert.is_some().then_some(address)
     }
 
     /// Where metrics are served.
@@ -203,6 +232,7 @@ impl Config {
                 reason: "is the port of the API too".to_owned(),
             });
         }
+        self.tls.validate([self.port, self.metrics_port])?;
         let timeouts = [
             ("read_timeout", self.read_timeout),
             ("write_timeout", self.write_timeout),

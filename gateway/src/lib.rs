@@ -17,4 +17,5 @@ mod record;
 pub mod scaler;
 pub mod state;
 pub mod sweep;
+pub mod tls;
 mod ui;

@@ -21,6 +21,8 @@ mod shutdown;
 mod stream;
 mod target;
 pub mod threads;
+#[cfg(feature = "tls")]
+mod tls;
 mod tunnel;
 
 pub use body::Body;
@@ -35,3 +37,5 @@ pub use server::{ServeOptions, serve};
 pub use shutdown::{Shutdown, Trigger, shutdown};
 pub use stream::Peer;
 pub use target::Target;
+#[cfg(feature = "tls")]
+pub use tls::{Tls, TlsError};

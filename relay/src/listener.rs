@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 
-use crate::stream::{Peer, Stream};
+use crate::stream::{Arrival, Peer, Stream};
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 
 /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -22,6 +24,9 @@ pub enum Listener {
     Tcp(TcpListener),
     /// On a unix socket.
     Unix(UnixListener),
+    /// On a TCP port, with TLS.
+    #[cfg(feature = "tls")]
+    Tls(TcpListener, Tls),
 }
 
 impl Listener {
@@ -50,6 +55,16 @@ impl Listener {
         TcpListener::from_std(listener).map(Listener::Tcp)
     }
 
+    /// Takes over a bound TCP socket that is to speak TLS, within a runtime.
+    ///
+    /// # Errors
+    /// When the socket cannot be registered with the runtime.
+    #[cfg(feature = "tls")]
+    pub fn from_tls(listener: std::net::TcpListener, tls: Tls) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Listener::Tls(TcpListener::from_std(listener)?, tls))
+    }
+
     /// Takes over a bound unix socket, within a runtime.
     ///
     /// # Errors
@@ -67,22 +82,32 @@ impl Listener {
         UnixListener::bind(path).map(Listener::Unix)
     }
 
-    pub(crate) async fn accept(&self) -> io::Result<(Stream, Peer)> {
+    pub(crate) async fn accept(&self) -> io::Result<(Arrival, Peer)> {
         match self {
             Listener::Tcp(listener) => {
-                let (stream, address) = listener.accept().await?;
-                // Options that fail to be set make a slower connection, not a broken one.
-                let _ = stream.set_nodelay(true);
-                let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
-                let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
-                Ok((Stream::Tcp(stream), Peer::Tcp(address)))
+                let (stream, address) = accept_tcp(listener).await?;
+                Ok((Arrival::Plain(Stream::Tcp(stream)), Peer::Tcp(address)))
             }
             Listener::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Stream::Unix(stream), Peer::Unix))
+                Ok((Arrival::Plain(Stream::Unix(stream)), Peer::Unix))
+            }
+            #[cfg(feature = "tls")]
+            Listener::Tls(listener, tls) => {
+                let (stream, address) = accept_tcp(listener).await?;
+                Ok((Arrival::Tls(stream, tls.clone()), Peer::Tls(address)))
             }
         }
     }
+}
+
+async fn accept_tcp(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, address) = listener.accept().await?;
+    // Options that fail to be set make a slower connection, not a broken one.
+    let _ = stream.set_nodelay(true);
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
+    let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+    Ok((stream, address))
 }
 
 fn bind_one(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {

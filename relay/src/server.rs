@@ -24,11 +24,14 @@ use crate::conn::{ConnState, PhaseLimits, Socket};
 use crate::http2::{self, Opening, Rewind};
 use crate::listener::Listener;
 use crate::shutdown::Shutdown;
-use crate::stream::{Peer, Stream};
+use crate::stream::{Arrival, Peer, Stream};
 
 /// Pause after a failed `accept`, so that running out of file descriptors does not become a
 /// loop that eats the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a client that has sent nothing yet may still send its request after the signal to end.
+const NEWCOMER: Duration = Duration::from_millis(500);
 
 /// How a server treats its clients.
 #[derive(Clone, Copy, Debug)]
@@ -121,9 +124,9 @@ where
             server.ended.notified().await;
         }
         match listener.accept().await {
-            Ok((stream, peer)) => {
+            Ok((arrival, peer)) => {
                 let live = Live::new(server);
-                spawn_local(async move { live.0.client(stream, peer).await });
+                spawn_local(async move { live.0.client(arrival, peer).await });
             }
             Err(e) if is_of_one_connection(&e) => (),
             Err(error) => {
@@ -185,7 +188,13 @@ where
     F: Future<Output = Response<Body>> + 'static,
 {
     /// One client, whatever it speaks.
-    async fn client(self: &Rc<Self>, stream: Stream, peer: Peer) {
+    async fn client(self: &Rc<Self>, arrival: Arrival, peer: Peer) {
+        let greeting = arrival.greet(self.options.header_timeout);
+        let stream = tokio::select! {
+            stream = greeting => stream,
+            () = self.aborted() => None,
+        };
+        let Some(stream) = stream else { return };
         let Some((opening, stream)) = self.opening(stream).await else { return };
         if opening == Opening::Http2 {
             let server = Rc::clone(self);
@@ -202,7 +211,11 @@ where
         let mut stage = self.stage.subscribe();
         tokio::select! {
             opened = http2::open(stream, || begun.notify_one()) => opened,
-            _ = stage.wait_for(|stage| *stage != Stage::Serve) => None,
+            () = async {
+                let _ = stage.wait_for(|stage| *stage != Stage::Serve).await;
+                // Who has just connected is about to ask, and nobody else would answer.
+                sleep(NEWCOMER).await;
+            } => None,
             () = async {
                 if timeout(self.options.idle_timeout, begun.notified()).await.is_ok() {
                     sleep(self.options.header_timeout).await;

@@ -43,16 +43,50 @@ impl Peer {
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+}
+
+/// A client that was just accepted.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    Plain(Stream),
+    /// Hands are still to be shaken.
+    #[cfg(feature = "tls")]
+    Tls(TcpStream, crate::tls::Tls),
+}
+
+impl Arrival {
+    /// Shakes hands within `limit`, when that is to be done. `None` when the client does not.
+    pub(crate) async fn greet(self, limit: Duration) -> Option<Stream> {
+        #[cfg(not(feature = "tls"))]
+        let _ = limit;
+        match self {
+            Self::Plain(stream) => Some(stream),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream, tls) => match tls.accept(stream, limit).await {
+                Ok(stream) => Some(Stream::Tls(Box::new(stream))),
+                Err(error) => {
+                    tracing::debug!(%error, "a TLS handshake failed");
+                    None
+                }
+            },
+        }
+    }
 }
 
 impl Stream {
     /// Makes the coming close a reset: what was not delivered yet is thrown away, and the peer
     /// sees an error instead of an end.
     pub(crate) fn reset_on_close(&self) {
-        if let Stream::Tcp(stream) = self {
-            // A socket that is broken already needs no reset.
-            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
-        }
+        let tcp = match self {
+            Stream::Tcp(stream) => stream,
+            Stream::Unix(_) => return,
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => stream.get_ref().0,
+        };
+        // A socket that is broken already needs no reset.
+        let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
     }
 }
 
@@ -61,6 +95,8 @@ macro_rules! on_stream {
         match $self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).$method($($arg),*),
             Stream::Unix(stream) => Pin::new(stream).$method($($arg),*),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => Pin::new(stream).$method($($arg),*),
         }
     };
 }

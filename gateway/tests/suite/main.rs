@@ -5,4 +5,5 @@ mod calls;
 mod house;
 mod refusals;
 mod slots;
+mod tls;
 mod upstream;

@@ -28,13 +28,13 @@ where
     H: Fn(Request<Body>, Peer) -> F + 'static,
     F: Future<Output = Response<Body>> + 'static,
 {
-    serve_as(options, |listener| listener, make)
+    serve_as(options, |socket| Listener::from_tcp(socket).expect("a listener"), make)
 }
 
-/// A server whose listener is changed before it is used.
+/// A server whose listener is made by `listen`.
 pub(crate) fn serve_as<H, F>(
     options: ServeOptions,
-    dress: impl Fn(Listener) -> Listener + Clone + Send + Sync + 'static,
+    listen: impl Fn(std::net::TcpListener) -> Listener + Clone + Send + Sync + 'static,
     make: impl Fn() -> H + Send + Sync + 'static,
 ) -> Served
 where
@@ -46,11 +46,8 @@ where
     let port = listeners[0].local_addr().expect("bound").port();
     let (trigger, shutdown) = relay::shutdown();
     let threads = relay::threads::start(listeners, move |listener| {
-        let (dress, shutdown, handler) = (dress.clone(), shutdown.clone(), make());
-        async move {
-            let listener = dress(Listener::from_tcp(listener).expect("a listener"));
-            relay::serve(listener, options, shutdown, handler).await;
-        }
+        let (listen, shutdown, handler) = (listen.clone(), shutdown.clone(), make());
+        async move { relay::serve(listen(listener), options, shutdown, handler).await }
     });
     Served { port, trigger, threads: threads.expect("threads") }
 }

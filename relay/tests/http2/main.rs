@@ -1,5 +1,6 @@
-//! HTTP/2 over real sockets.
+//! HTTP/2 and TLS over real sockets.
 
 mod clients;
 mod harness;
 mod hostile;
+mod tls;
