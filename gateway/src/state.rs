@@ -84,28 +84,27 @@ impl StateDir {
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
+    /// Whether this gateway can read what is in the folder, which another one may be using.
+    ///
+    /// # Errors
+    /// When a newer gateway wrote it.
+    pub fn check(path: &Path) -> Result<(), StateError> {
+        read_version(path).map(|_| ())
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// Reads which version the folder has, and notes ours when it is older or has none.
+/// Notes our version when the folder's is older or it has none.
 fn take_version(dir: &Path) -> Result<(), StateError> {
+    if read_version(dir)? == Some(VERSION) {
+        return Ok(());
+    }
     let path = dir.join(VERSION_FILE);
     let io = |source| StateError::Io { path: path.clone(), source };
-    let found = match std::fs::read_to_string(&path) {
-        Ok(text) => text.trim().to_owned(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(io(error)),
-    };
-    match found.parse::<u32>() {
-        Ok(VERSION) => return Ok(()),
-        Ok(..VERSION) => {}
-        // Empty is what a power cut may leave of a file.
-        Err(_) if found.is_empty() => {}
-        _ => return Err(StateError::Newer { path: dir.to_owned(), found }),
-    }
     let temp = dir.join(format!("{VERSION_FILE}.new"));
     let write = || {
         let mut file = File::create(&temp)?;
@@ -114,6 +113,22 @@ fn take_version(dir: &Path) -> Result<(), StateError> {
         std::fs::rename(&temp, &path)
     };
     write().map_err(io)
+}
+
+/// The version that the folder has, if any. One that is newer than ours is an error.
+fn read_version(dir: &Path) -> Result<Option<u32>, StateError> {
+    let path = dir.join(VERSION_FILE);
+    let found = match std::fs::read_to_string(&path) {
+        Ok(text) => text.trim().to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(StateError::Io { path, source }),
+    };
+    match found.parse::<u32>() {
+        Ok(version @ ..=VERSION) => Ok(Some(version)),
+        // Empty is what a power cut may leave of a file.
+        Err(_) if found.is_empty() => Ok(None),
+        _ => Err(StateError::Newer { path: dir.to_owned(), found }),
+    }
 }
 
 #[cfg(test)]

@@ -64,6 +64,11 @@ impl Caller {
         Self { shared, pool: Pool::new(relay::PoolOptions::default()), dice: Cell::new(0) }
     }
 
+    /// Whether another gateway takes the place of this one.
+    pub fn leaving(&self) -> &Leaving {
+        &self.shared.leaving
+    }
+
     /// Answers a call; errors are answers too.
     pub async fn call(&self, mut request: Request<Body>, peer: Peer) -> Response<Body> {
         let start = Instant::now();
