@@ -120,6 +120,22 @@ impl Gate {
         Ok(())
     }
 
+    /// Another gateway takes the place of this one, twice.
+    pub async fn replace_gateway(&mut self) -> Result<()> {
+        for name in ["the gateway replaced", "the gateway replaced again"] {
+            self.step(name);
+            let port = self.gateway.port();
+            let ended = self.gateway.replace().await?;
+            ensure!(ended == Some(0), "the old gateway ended with {ended:?}");
+            ensure!(self.gateway.port() == port, "the new gateway is on another port");
+            self.calls_go_on().await?;
+            self.step("rolling update by the new gateway");
+            self.deploy_next().await?;
+            self.calls_go_on().await?;
+        }
+        Ok(())
+    }
+
     /// To zero: while calls come, which call it back at once, and while none come.
     pub async fn sleep_and_wake(&mut self) -> Result<()> {
         self.step("scale to zero under load");

@@ -26,6 +26,7 @@ async fn everything(gate: &mut Gate) -> Result<()> {
     gate.broken_update().await?;
     gate.scale_up_and_down().await?;
     gate.kill_replicas().await?;
+    gate.replace_gateway().await?;
     gate.sleep_and_wake().await
 }
 
