@@ -223,7 +223,7 @@ impl Killed {
             && match &outcome.failure {
                 Some(Failure::Truncated(_)) => outcome.replica.as_ref() == Some(host),
                 Some(Failure::Status(502, text)) => {
-                    !outcome.call.is_idempotent() && text.contains(&**id)
+                    !outcome.could_be_sent_again() && text.contains(&**id)
                 }
                 _ => false,
             }
