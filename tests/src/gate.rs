@@ -143,6 +143,17 @@ impl Gate {
         Ok(())
     }
 
+    /// Another gateway takes the place of this one, and another one its place.
+    pub async fn replace_the_gateway(&mut self) -> Result<()> {
+        for name in ["gateway replaced", "gateway replaced again"] {
+            self.step(name);
+            let code = self.gateway.replace()?;
+            ensure!(code == Some(0), "the old gateway ended with {code:?}");
+            self.calls_go_on().await?;
+        }
+        Ok(())
+    }
+
     /// Ends the load. Fails with every call that failed and had no right to.
     pub async fn close(self) -> Result<()> {
         let Self { gateway, load, killed, .. } = self;

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -14,6 +14,10 @@ use crate::{binary, docker, unique};
 
 /// Longest wait for the gateway to listen.
 const START: Duration = Duration::from_secs(60);
+/// Longest wait for the end of one whose place was taken: what its calls in flight may take.
+const END: Duration = Duration::from_secs(90);
+/// Time between two looks.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Longest name of a machine, in bytes (Linux).
 const MAX_HOST_NAME: usize = 64;
@@ -80,6 +84,31 @@ impl Gateway {
 
     /// Starts it again on the same port after [`Gateway::kill`] or [`Gateway::stop`].
     pub fn restart(&mut self) -> Result<()> {
+        self.start_with(&[])
+    }
+
+    /// Starts another one, which takes this one's place on the same port and state folder. Returns
+    /// when this one has ended, with its exit code.
+    pub fn replace(&mut self) -> Result<Option<i32>> {
+        let mut old = self.child.take().context("the gateway does not run")?;
+        if let Err(error) = self.start_with(&["--takeover"]) {
+            let _ = old.kill();
+            return Err(error);
+        }
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = old.try_wait()? {
+                return Ok(status.code());
+            }
+            if begin.elapsed() > END {
+                old.kill()?;
+                bail!("the gateway did not end within {END:?} after another took its place");
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    fn start_with(&mut self, more: &[&str]) -> Result<()> {
         let mut child = Command::new(binary("faas-gateway"))
             .args(["--provider", self.provider, "--metrics-port", "0"])
             .arg("--watchdog")
@@ -89,6 +118,7 @@ impl Gateway {
             .arg("--state-dir")
             .arg(self.state.path())
             .args(&self.args)
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
