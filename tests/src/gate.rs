@@ -120,22 +120,6 @@ impl Gate {
         Ok(())
     }
 
-    /// Another gateway takes the place of this one, twice.
-    pub async fn replace_gateway(&mut self) -> Result<()> {
-        for name in ["the gateway replaced", "the gateway replaced again"] {
-            self.step(name);
-            let port = self.gateway.port();
-            let ended = self.gateway.replace().await?;
-            ensure!(ended == Some(0), "the old gateway ended with {ended:?}");
-            ensure!(self.gateway.port() == port, "the new gateway is on another port");
-            self.calls_go_on().await?;
-            self.step("rolling update by the new gateway");
-            self.deploy_next().await?;
-            self.calls_go_on().await?;
-        }
-        Ok(())
-    }
-
     /// To zero: while calls come, which call it back at once, and while none come.
     pub async fn sleep_and_wake(&mut self) -> Result<()> {
         self.step("scale to zero under load");
@@ -156,6 +140,20 @@ impl Gate {
         self.load.resume();
         self.calls_go_on().await?;
         ensure!(self.boot().await? != before, "it never slept");
+        Ok(())
+    }
+
+    /// Another gateway takes the place of this one, and another one its place.
+    pub async fn replace_the_gateway(&mut self) -> Result<()> {
+        for name in ["gateway replaced", "gateway replaced again"] {
+            self.step(name);
+            let code = self.gateway.replace()?;
+            ensure!(code == Some(0), "the old gateway ended with {code:?}");
+            self.calls_go_on().await?;
+            self.step("rolling update by the new gateway");
+            self.deploy_next().await?;
+            self.calls_go_on().await?;
+        }
         Ok(())
     }
 
@@ -210,13 +208,15 @@ impl Gate {
         let replica = self.gateway.replica(&id)?;
         let begin = Instant::now();
         replica.kill()?;
-        self.killed.push(Killed { replica, begin, end: Instant::now() });
         let back = |status: &Value| {
             let instances = status["instances"].as_array().map_or(&[][..], Vec::as_slice);
             let this = instances.iter().find(|i| i["id"] == *id);
             this.is_some_and(|i| i["state"] == "ready" && i["restarts"].as_u64() >= Some(1))
         };
-        self.client.until(FUNCTION, "back after its death", back).await.map(|_| ())
+        let seen = self.client.until(FUNCTION, "back after its death", back).await.map(|_| ());
+        // A signal is given long before the last process of a replica has died of it.
+        self.killed.push(Killed { replica, begin, end: Instant::now() });
+        seen
     }
 
     /// What tells the process that answers from the one before it.
@@ -239,7 +239,7 @@ impl Killed {
             && match &outcome.failure {
                 Some(Failure::Truncated(_)) => outcome.replica.as_ref() == Some(host),
                 Some(Failure::Status(502, text)) => {
-                    !outcome.call.is_idempotent() && text.contains(&**id)
+                    !outcome.could_be_sent_again() && text.contains(&**id)
                 }
                 _ => false,
             }

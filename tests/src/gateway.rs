@@ -4,17 +4,20 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use tokio::task::spawn_blocking;
 
 use crate::{binary, docker, unique};
 
 /// Longest wait for the gateway to listen.
 const START: Duration = Duration::from_secs(60);
+/// Longest wait for the end of one whose place was taken: what its calls in flight may take.
+const END: Duration = Duration::from_secs(90);
+/// Time between two looks.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Longest name of a machine, in bytes (Linux).
 const MAX_HOST_NAME: usize = 64;
@@ -81,22 +84,32 @@ impl Gateway {
 
     /// Starts it again on the same port after [`Gateway::kill`] or [`Gateway::stop`].
     pub fn restart(&mut self) -> Result<()> {
-        let listening = Listening::wait(self.spawn(&[])?)?;
-        self.adopt(listening);
-        Ok(())
+        self.start_with(&[])
     }
 
-    /// Lets another gateway take its place, and gives the exit code of the old one.
-    pub async fn replace(&mut self) -> Result<Option<i32>> {
-        let child = self.spawn(&["--takeover"])?;
-        let listening = spawn_blocking(|| Listening::wait(child)).await??;
-        let mut old = self.adopt(listening).context("the gateway did not run")?;
-        Ok(spawn_blocking(move || old.wait()).await??.code())
+    /// Starts another one, which takes this one's place on the same port and state folder. Returns
+    /// when this one has ended, with its exit code.
+    pub fn replace(&mut self) -> Result<Option<i32>> {
+        let mut old = self.child.take().context("the gateway does not run")?;
+        if let Err(error) = self.start_with(&["--takeover"]) {
+            let _ = old.kill();
+            return Err(error);
+        }
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = old.try_wait()? {
+                return Ok(status.code());
+            }
+            if begin.elapsed() > END {
+                old.kill()?;
+                bail!("the gateway did not end within {END:?} after another took its place");
+            }
+            std::thread::sleep(LOOK);
+        }
     }
 
-    /// Starts a process of it, with more arguments than its own.
-    pub fn spawn(&self, args: &[&str]) -> Result<Child> {
-        Command::new(binary("faas-gateway"))
+    fn start_with(&mut self, more: &[&str]) -> Result<()> {
+        let mut child = Command::new(binary("faas-gateway"))
             .args(["--provider", self.provider, "--metrics-port", "0"])
             .arg("--watchdog")
             .arg(binary("fwatchdog"))
@@ -105,20 +118,19 @@ impl Gateway {
             .arg("--state-dir")
             .arg(self.state.path())
             .args(&self.args)
-            .args(args)
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()
-            .context("cannot start faas-gateway")
-    }
-
-    /// Puts a new process in the place of the one before it.
-    fn adopt(&mut self, Listening { child, port, metrics_port }: Listening) -> Option<Child> {
+            .context("cannot start faas-gateway")?;
+        let stdout = child.stdout.take().context("no stdout")?;
+        self.child = Some(child);
+        let (port, metrics_port) = wait_for_ports(stdout)?;
         self.port = port;
         self.url = format!("http://127.0.0.1:{port}");
         self.metrics_url = format!("http://127.0.0.1:{metrics_port}");
-        self.child.replace(child)
+        Ok(())
     }
 
     /// The folder of its state.
@@ -235,36 +247,20 @@ fn sorted(ids: impl IntoIterator<Item = String>) -> Vec<String> {
     ids
 }
 
-/// A gateway's process that has said where it listens.
-struct Listening {
-    child: Child,
-    port: u16,
-    metrics_port: u16,
-}
-
-impl Listening {
-    /// Reads until the line that says so; what follows goes to this test's output.
-    fn wait(mut child: Child) -> Result<Self> {
-        let stdout = child.stdout.take().context("no stdout")?;
-        let (sender, receiver) = mpsc::channel();
-        std::thread::spawn(move || {
-            let mut metrics = 0;
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                metrics = port_after(&line, "metrics on http://").unwrap_or(metrics);
-                if let Some(port) = port_after(&line, "listening on http://") {
-                    let _ = sender.send((port, metrics));
-                }
-                println!("gateway: {line}");
+/// Reads until the line that says where it listens; what follows goes to this test's output.
+fn wait_for_ports(stdout: impl std::io::Read + Send + 'static) -> Result<(u16, u16)> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut metrics = 0;
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            metrics = port_after(&line, "metrics on http://").unwrap_or(metrics);
+            if let Some(port) = port_after(&line, "listening on http://") {
+                let _ = sender.send((port, metrics));
             }
-        });
-        match receiver.recv_timeout(START) {
-            Ok((port, metrics_port)) => Ok(Self { child, port, metrics_port }),
-            Err(_) => {
-                let _ = child.kill();
-                bail!("the gateway did not say that it listens, and ended with {}", child.wait()?)
-            }
+            println!("gateway: {line}");
         }
-    }
+    });
+    receiver.recv_timeout(START).context("the gateway did not say that it listens")
 }
 
 fn port_after(line: &str, words: &str) -> Option<u16> {

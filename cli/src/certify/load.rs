@@ -8,22 +8,22 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use reqwest::Client;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::call::{self, Answer, Call, Connection};
 use super::outcome::{Failure, Outcome, Report, Step};
 use crate::gateway::client_builder;
+use crate::output;
 
 /// Longest that a call may take: above what any platform waits for a replica, so that what ends it
 /// is the platform's own word.
 const CALL_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a connection lies unused before it is closed; gateways keep theirs longer.
 const IDLE: Duration = Duration::from_secs(20);
-/// Most calls that have not ended; what would be above is counted as failed.
-const MOST_IN_FLIGHT: usize = 4000;
-/// Most calls of one load.
-const MOST_CALLS: u64 = 1_000_000;
+/// What bounds a load. What would be above the calls in flight is counted as failed.
+const LIMITS: Limits = Limits { in_flight: 4000, calls: 4_000_000 };
 /// Highest rate, in calls a second.
 const MOST_PER_SECOND: u32 = 10_000;
 
@@ -48,6 +48,15 @@ impl fmt::Debug for Plan {
         let (url, rate) = (&self.url, self.per_second);
         f.debug_struct("Plan").field("url", url).field("per_second", &rate).finish_non_exhaustive()
     }
+}
+
+/// What bounds a load.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Most calls that have not ended.
+    in_flight: usize,
+    /// Most calls in all.
+    calls: u64,
 }
 
 /// A running load. It has a thread of its own, so that whoever changes things meanwhile may block.
@@ -92,6 +101,11 @@ struct Pages {
 impl Load {
     /// Starts a load, in a first step of this name.
     pub fn start(plan: Plan, step: &str) -> Result<Self> {
+        allow_open_files();
+        Self::within(LIMITS, plan, step)
+    }
+
+    fn within(limits: Limits, plan: Plan, step: &str) -> Result<Self> {
         let highest = MOST_PER_SECOND;
         ensure!(plan.per_second > 0, "a load has at least one call a second");
         ensure!(plan.per_second <= highest, "a load has at most {highest} calls a second");
@@ -104,7 +118,7 @@ impl Load {
         book.step(step);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let of_thread = book.clone();
-        let run = move || runtime.block_on(run(plan, clients, of_thread));
+        let run = move || runtime.block_on(run((plan, limits), clients, of_thread));
         let thread = std::thread::Builder::new().name("load".to_owned()).spawn(run);
         let thread = Some(thread.context("the load has no thread")?);
         Ok(Self { book, thread })
@@ -249,7 +263,7 @@ impl Clients {
     }
 }
 
-async fn run(plan: Plan, clients: Clients, book: Arc<Book>) {
+async fn run(plan: (Plan, Limits), clients: Clients, book: Arc<Book>) {
     let mut calls = JoinSet::new();
     tokio::select! {
         () = make_calls(&plan, &clients, (&book, &mut calls)) => {}
@@ -264,17 +278,22 @@ async fn run(plan: Plan, clients: Clients, book: Arc<Book>) {
     book.ended.send_replace(());
 }
 
-async fn make_calls(plan: &Plan, clients: &Clients, (book, calls): (&Arc<Book>, &mut JoinSet<()>)) {
+async fn make_calls(
+    (plan, limits): &(Plan, Limits),
+    clients: &Clients,
+    (book, calls): (&Arc<Book>, &mut JoinSet<()>),
+) {
     let pause = Duration::from_secs(1) / plan.per_second;
     let mut planned = Instant::now();
-    for number in 0..MOST_CALLS {
+    for number in 0..limits.calls {
         tokio::time::sleep_until(planned.into()).await;
         if *book.phase.borrow() == Phase::Paused {
             book.reached(&[Phase::Running]).await;
             planned = Instant::now();
         }
         while calls.try_join_next().is_some() {}
-        let due = Due { number, step: book.made(), planned, in_flight: calls.len() };
+        let stalled = Some(calls.len()).filter(|in_flight| *in_flight >= limits.in_flight);
+        let due = Due { number, step: book.made(), planned, stalled };
         let call = (plan.script)(number);
         let client = clients.of(call.connection).clone();
         let (book, url) = (book.clone(), plan.url.clone());
@@ -283,24 +302,38 @@ async fn make_calls(plan: &Plan, clients: &Clients, (book, calls): (&Arc<Book>, 
     }
 }
 
+/// Each call in flight is an open file, and the usual limit is low only for programs of old.
+fn allow_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        output::warn(&format!("the limit of open files stays as it is: {error}"));
+    }
+}
+
 /// A call that is due.
 struct Due {
     number: u64,
     step: usize,
     planned: Instant,
-    in_flight: usize,
+    /// How many calls are in flight, when these are too many.
+    stalled: Option<usize>,
 }
 
 impl Due {
     async fn make(self, client: &Client, url: &str, call: Call) -> Outcome {
-        let Self { number, step, planned, in_flight } = self;
+        let Self { number, step, planned, stalled } = self;
         let sent = Instant::now();
         let mut answer = Answer::default();
-        let failure = match in_flight < MOST_IN_FLIGHT {
-            true => call::make(client, url, call.clone(), &mut answer).await.err(),
-            false => Some(Failure::Stalled(in_flight)),
+        let failure = match stalled {
+            None => call::make(client, url, call.clone(), &mut answer).await.err(),
+            Some(in_flight) => Some(Failure::Stalled(in_flight)),
         };
         let (answered, replica, ended) = (answer.began, answer.replica, Instant::now());
         Outcome { number, step, call, planned, sent, ended, answered, replica, failure }
     }
 }
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;

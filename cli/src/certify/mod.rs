@@ -2,12 +2,17 @@
 //! became of each of its calls.
 //!
 //! [`call`] is one call and what its answer must be, [`load`] makes them at their times, and
-//! [`outcome`] tells what became of them. The project's own gate and `faas certify` use the same.
+//! [`outcome`] tells what became of them; the project's own gate uses these too. [`subject`] is the
+//! function that `faas certify` calls, [`run`] what it puts it through, and [`show`] the report.
 
 pub mod call;
 pub mod load;
 pub mod outcome;
+pub mod run;
+pub mod show;
+pub mod subject;
 
 pub use call::{Call, Connection, Content, Expect};
 pub use load::{Load, Plan};
 pub use outcome::{Failure, Outcome, Report, Step};
+pub use subject::{Chosen, Subject};

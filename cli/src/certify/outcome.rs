@@ -93,6 +93,13 @@ impl Outcome {
         self.ended.saturating_duration_since(self.planned)
     }
 
+    /// Whether whoever relays it may send it a second time after its replica died: nothing of the
+    /// answer was passed on, and doing it twice does no more than doing it once.
+    pub fn could_be_sent_again(&self) -> bool {
+        let began = matches!(self.failure, Some(Failure::Truncated(_) | Failure::Wrong(_)));
+        self.call.is_idempotent() && !began
+    }
+
     /// How late it was made.
     pub fn late(&self) -> Duration {
         self.sent.saturating_duration_since(self.planned)

@@ -6,6 +6,7 @@ use crate::Context;
 use crate::error;
 
 pub mod build;
+pub mod certify;
 pub mod completion;
 pub mod deploy;
 pub mod describe;
@@ -79,6 +80,8 @@ pub enum Command {
     Up(Box<up::Args>),
     /// Remove the functions of the stack, and stop a gateway that `up` started
     Down(down::Args),
+    /// Check that a gateway loses no call while functions change
+    Certify(Box<certify::Args>),
     /// Build one function and run it alone, without a gateway
     LocalRun(local_run::Args),
 }
@@ -109,6 +112,7 @@ impl Command {
             Self::Push(args) => push::run(args, context).await,
             Self::Up(args) => up::run(*args, context).await,
             Self::Down(args) => down::run(args, context).await,
+            Self::Certify(args) => certify::run(*args, context).await,
             Self::LocalRun(args) => local_run::run(args, context).await,
         }
     }

@@ -2,6 +2,7 @@
 
 mod build;
 mod bundles;
+mod certify;
 mod deploy;
 mod errors;
 mod functions;

@@ -48,7 +48,8 @@ async fn serve(port: u16) -> std::io::Result<()> {
         // An answer goes out piece by piece: none of them is to wait for the other side's word.
         stream.set_nodelay(true)?;
         tokio::spawn(async move {
-            let service = service_fn(async |request| Ok::<_, Infallible>(signed(request).await));
+            let service =
+                service_fn(|request| async move { Ok::<_, Infallible>(signed(request).await) });
             let connection = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
                 .with_upgrades();
@@ -73,7 +74,7 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
     let query = request.uri().query().unwrap_or_default().to_owned();
     let value = query.split_once('=').map_or("", |(_, value)| value).to_owned();
     match request.uri().path() {
-        "/echo" => echo(request),
+        "/" | "/echo" => echo(request),
         "/sleep" => sleep(&value).await,
         "/version" => text(std::env::var("VERSION").unwrap_or_default()),
         "/env" => text(std::env::var(&value).unwrap_or_default()),

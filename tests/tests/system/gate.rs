@@ -26,8 +26,8 @@ async fn everything(gate: &mut Gate) -> Result<()> {
     gate.broken_update().await?;
     gate.scale_up_and_down().await?;
     gate.kill_replicas().await?;
-    gate.replace_gateway().await?;
-    gate.sleep_and_wake().await
+    gate.sleep_and_wake().await?;
+    gate.replace_the_gateway().await
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod layout;
 mod local;
 
 mod calls;
+mod certify;
 mod deploys;
 mod engine;
 mod gate;

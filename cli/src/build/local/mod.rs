@@ -26,6 +26,7 @@ use crate::tree::Tree;
 
 pub(crate) use cache::latest;
 pub(crate) use check::check;
+pub(crate) use pack::archive;
 pub(crate) use plan::{Plan, needs_images, template_of};
 pub(crate) use programs::Programs;
 
@@ -157,7 +158,7 @@ async fn pack(plan: &Plan, slot: &Slot, line: &mut Line) -> Result<(PathBuf, Dig
     let bundle = contents(plan, slot, line).await?;
     let folder = slot.temporary()?;
     line.step("packing");
-    blocking(move || pack::archive(&bundle, &folder)).await
+    blocking(move || archive(&bundle, &folder)).await
 }
 
 /// Does something with files where it holds up nobody.
