@@ -218,7 +218,7 @@ fn too_long() -> Vec<Case> {
         ),
         refused("target_longer_than_a_head", of(2 * MAX_HEAD), &[414, 431]),
         refused("target_without_end", format!("GET /{}", "a".repeat(4 * MAX_HEAD)), &[414, 431]),
-        refused("method_without_end", "A".repeat(4 * MAX_HEAD), &[400, 431, 501]),
+        refused("method_without_end", "A".repeat(4 * MAX_HEAD), &[400, 414, 431, 501]),
         Case::new("long_target_within_the_limit")
             .send(with_line(&format!("GET /function/f/{fits} HTTP/1.1")))
             .hear(ok(&format!("/{fits}")))
