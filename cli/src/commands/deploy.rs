@@ -111,6 +111,6 @@ async fn given(function: &stack::Function, context: &Context, gateway: &Gateway)
         let message = format!("function {name} is not built for a gateway that runs processes");
         return Err(hinted(message, "use `faas build --provider process` first, or `faas up`"));
     };
-    gateway.put_bundle(bundle.digest, &bundle.archive).await?;
+    gateway.put_bundle(bundle.digest, &bundle.archive, None).await?;
     Ok(bundle.image())
 }

@@ -162,7 +162,7 @@ impl Args {
         let mut wires = Vec::new();
         for bundle in &built {
             let function = job.functions.iter().find(|function| function.name == bundle.name);
-            let given = gateway.put_bundle(bundle.digest, &bundle.archive).await;
+            let given = gateway.put_bundle(bundle.digest, &bundle.archive, None).await;
             let wire = function.map(|function| self.of_bundle(stack, function, bundle));
             match (given, wire) {
                 (Ok(_), Some(Ok(wire))) => wires.push(wire),

@@ -48,8 +48,14 @@ impl Gateway {
         info.as_ref().map_or(Backend::Images, Backend::of)
     }
 
-    /// Gives it a bundle that it does not have; whether it had to be sent.
-    pub async fn put_bundle(&self, digest: Digest, archive: &Path) -> Result<bool> {
+    /// Gives it a bundle that it does not have; whether it had to be sent. It takes in faster what
+    /// is like `base`, an earlier version of the function that it has.
+    pub async fn put_bundle(
+        &self,
+        digest: Digest,
+        archive: &Path,
+        base: Option<Digest>,
+    ) -> Result<bool> {
         let what = format!("cannot give bundle {digest} to the gateway");
         let path = format!("/system/bundles/{digest}");
         let answer = self.ask(self.request(Method::HEAD, &path)).await?;
@@ -65,6 +71,7 @@ impl Gateway {
         };
         let request = self
             .request(Method::PUT, &path)
+            .query(&base.map(|base| [("base", base.to_string())]))
             .header(CONTENT_TYPE, MEDIA_TYPE)
             .header(CONTENT_LENGTH, size)
             .body(body);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use anyhow::{Result, anyhow};
+use provider::bundle::{Digest, Reference};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -38,6 +39,14 @@ pub(super) struct Order {
     pub(super) last: Option<Rc<provider::Function>>,
     /// Says that newer files make this one pointless.
     pub(super) newer: Rc<Notify>,
+}
+
+impl Order {
+    /// The bundle that was deployed last, if one was.
+    fn bundle(&self) -> Option<Digest> {
+        let reference = Reference::from_image(&self.last.as_ref()?.image).ok()??;
+        Some(reference.digest)
+    }
 }
 
 /// What became of it.
@@ -98,7 +107,7 @@ impl Bench<'_> {
         let build = async {
             let mut line = Progress::new(true).start(&plan.name);
             let bundle = build(&plan, &self.context.env, &mut line).await?;
-            self.gateway.put_bundle(bundle.digest, &bundle.archive).await?;
+            self.gateway.put_bundle(bundle.digest, &bundle.archive, order.bundle()).await?;
             Ok(bundle)
         };
         let ((), bundle) = tokio::try_join!(check(&plan, &order.changed), build)?;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `GET /system/bundles` | 200, `[{"digest", "size", "createdAt", "names"}]` by digest |
 //! | `PUT /system/bundles/sha256:<hex>` | 201, or 200 when it was here; 400 wrong digest or unsafe archive; 413 |
+//! | the same with `?base=sha256:<hex>` | as above; shares what is unpacked with this earlier version of the function |
 //! | `GET /system/bundles/sha256:<hex>` | 200 and the archive; 404 |
 //! | `HEAD /system/bundles/sha256:<hex>` | 200 with `Content-Length`; 404 |
 //! | `DELETE /system/bundles/sha256:<hex>` | 202; 404; 409 when it is used, by whom |
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, EXPECT};
@@ -64,15 +65,22 @@ pub(super) async fn list(State(api): Shared) -> Result<Json<Vec<Entry>>> {
     blocking(move || store.list()).await.map(Json)
 }
 
+/// Which bundle a new one is much like.
+#[derive(serde::Deserialize)]
+pub(super) struct Based {
+    base: Option<String>,
+}
+
 /// `PUT /system/bundles/{digest}`.
 pub(super) async fn put(
     State(api): Shared,
     Path(digest): Path<String>,
+    Query(Based { base }): Query<Based>,
     headers: HeaderMap,
     mut body: Body,
 ) -> Result<StatusCode> {
     let put = match bundles(&api) {
-        Ok(bundles) => take_in(bundles, &digest, &mut body).await,
+        Ok(bundles) => take_in(bundles, (&digest, base.as_deref()), &mut body).await,
         Err(error) => Err(error),
     };
     match put {
@@ -122,15 +130,24 @@ fn not_found(digest: Digest) -> Error {
 }
 
 /// Receives an archive and makes it a bundle. A client that breaks off leaves nothing.
-async fn take_in(bundles: &Bundles, digest: &str, body: &mut Body) -> Result<Put> {
+async fn take_in(
+    bundles: &Bundles,
+    (digest, base): (&str, Option<&str>),
+    body: &mut Body,
+) -> Result<Put> {
     let digest: Digest = digest.parse()?;
+    let base: Option<Digest> = base.map(str::parse).transpose()?;
     let limit_bytes = bundles.store.limits().archive_bytes;
     if body.size_hint().lower() > limit_bytes {
         return Err(Error::BundleTooLarge { limit_bytes });
     }
     let _turn = bundles.uploads.acquire().await.map_err(|error| broken(&error))?;
     let store = bundles.store.clone();
-    let mut upload = blocking(move || store.begin(digest)).await?;
+    let begun = blocking(move || store.begin(digest)).await?;
+    let mut upload = match base {
+        Some(base) => begun.based_on(base),
+        None => begun,
+    };
     let mut received = 0;
     loop {
         let batch = match next_batch(body).await {

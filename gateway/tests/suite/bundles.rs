@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -204,6 +205,30 @@ async fn a_bundle_comes_is_shown_and_goes() {
         assert_eq!(house.send(&format!("{method} {path}")).status, 404, "{method}");
     }
     assert_eq!(house.send("GET /system/bundles").text(), "[]");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_shares_files_with_the_one_it_is_based_on() {
+    let house = House::new();
+    let versions = ["1", "2", "3"].map(|text| echo().file("same", "s").file("new", text).build());
+    let [first, second, third] = &versions;
+    let put = |archive: &[u8], base: &str| {
+        let head = format!("{LOGIN}Content-Length: {}\r\n", archive.len());
+        let line = format!("PUT /system/bundles/{}?base={base}", digest(archive));
+        send(house.address, &line, &head, archive)
+    };
+    let unknown = digest(b"unknown").to_string();
+    assert_eq!(put(first, &unknown).status, 201, "it need not be here");
+    assert_eq!(put(second, &digest(first).to_string()).status, 201);
+    let file = |archive: &[u8], name: &str| house.store.folder(digest(archive)).unwrap().join(name);
+    let inode = |archive: &[u8], name: &str| std::fs::metadata(file(archive, name)).unwrap().ino();
+    assert_eq!(inode(second, "same"), inode(first, "same"));
+    assert_eq!(std::fs::read_to_string(file(second, "new")).unwrap(), "2");
+    for bad in ["latest", "sha256:12", "../../etc", ""] {
+        let refused = put(third, bad);
+        assert_eq!((refused.status, refused.text().starts_with("digest: ")), (400, true), "{bad}");
+    }
+    assert_eq!(house.send(&format!("HEAD /system/bundles/{}", digest(third))).status, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -96,15 +96,26 @@ impl<R: Read> Entries<R> {
         }
     }
 
-    /// Copies the content of the file that [`Entries::next`] gave. The outer error is the
-    /// archive's, the inner one that of writing.
+    /// Bytes of the current file's content that were not read yet.
+    pub(super) fn left(&self) -> u64 {
+        self.content
+    }
+
+    /// The next bytes of the current file's content; none at its end.
+    pub(super) fn piece<'b>(&mut self, buffer: &'b mut Vec<u8>) -> Result<&'b [u8]> {
+        let len = self.content.min(CHUNK as u64);
+        buffer.resize(len as usize, 0);
+        self.fill(buffer)?;
+        self.content -= len;
+        Ok(buffer)
+    }
+
+    /// Copies what is left of the current file's content. The outer error is the archive's, the
+    /// inner one that of writing.
     pub(super) fn copy_to(&mut self, out: &mut impl Write) -> Result<io::Result<()>> {
-        let mut buffer = vec![0; CHUNK.min(self.content as usize)];
+        let mut buffer = Vec::new();
         while self.content > 0 {
-            let len = buffer.len().min(self.content as usize);
-            self.fill(&mut buffer[..len])?;
-            self.content -= len as u64;
-            if let Err(error) = out.write_all(&buffer[..len]) {
+            if let Err(error) = out.write_all(self.piece(&mut buffer)?) {
                 return Ok(Err(error));
             }
         }

@@ -11,6 +11,8 @@ mod entries;
 #[cfg(all(feature = "bundles", any(test, feature = "fake")))]
 pub mod sample;
 #[cfg(feature = "bundles")]
+mod share;
+#[cfg(feature = "bundles")]
 mod store;
 #[cfg(all(test, feature = "bundles"))]
 mod store_tests;

@@ -134,7 +134,7 @@ impl Store {
         if !self.is_unpacked(digest) {
             self.unpack_again(digest)?;
         }
-        Ok(self.unpacked(digest).join(TREE))
+        Ok(self.tree(digest))
     }
 
     /// How the bundle is run.
@@ -247,7 +247,12 @@ impl Store {
 
     /// Whether the bundle's folder is there.
     pub(crate) fn is_unpacked(&self, digest: Digest) -> bool {
-        self.unpacked(digest).join(TREE).is_dir()
+        self.tree(digest).is_dir()
+    }
+
+    /// Where the bundle is unpacked, when it is.
+    pub(super) fn tree(&self, digest: Digest) -> PathBuf {
+        self.unpacked(digest).join(TREE)
     }
 
     /// Prepares a folder to be unpacked into; returns where.
@@ -301,7 +306,7 @@ impl Store {
                 ),
             ));
         }
-        let unpacked = prepare(self, &path, &temp)?;
+        let unpacked = prepare(self, (&path, None), &temp)?;
         let _users = self.users();
         if !self.has_archive(digest)? {
             return Err(missing(digest));

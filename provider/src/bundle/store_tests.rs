@@ -1,6 +1,7 @@
 //! The store: uploads, restarts, who uses what, and what is collected.
 
 use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -80,6 +81,103 @@ fn an_archive_has_a_limit() {
     upload.write(&[0; 100]).unwrap();
     let error = upload.write(&[0; 1]).unwrap_err().to_string();
     assert_eq!(error, "bundle: is larger than 100 bytes");
+}
+
+/// Puts an archive that is based on another bundle; gives its folder.
+fn put_like(store: &Arc<Store>, base: Digest, archive: &Archive) -> std::path::PathBuf {
+    let archive = archive.clone().build();
+    let mut upload = store.begin(digest(&archive)).unwrap().based_on(base);
+    upload.write(&archive).unwrap();
+    upload.finish().unwrap();
+    store.folder(digest(&archive)).unwrap()
+}
+
+fn inode(path: &Path) -> u64 {
+    fs::symlink_metadata(path).unwrap().ino()
+}
+
+#[test]
+fn a_version_shares_the_files_that_are_the_same_and_no_others() {
+    let state = tempfile::tempdir().unwrap();
+    let store = open(state.path());
+    let large = "x".repeat(300_000);
+    let first = Archive::running("cat")
+        .file("a/same", "same")
+        .file("a/empty", "")
+        .file("large", &large)
+        .file("late", format!("{large}1"))
+        .file("early", "1 and more")
+        .file("mode", "m")
+        .file("longer", "l")
+        .file("kind", "k");
+    let base = put(&store, &first.build()).unwrap();
+    let before = store.folder(base).unwrap();
+    let second = Archive::running("cat")
+        .file("a/same", "same")
+        .file("a/empty", "")
+        .file("large", &large)
+        .file("late", format!("{large}2"))
+        .file("early", "2 and more")
+        .program("mode", "m")
+        .file("longer", "ll")
+        .folder("kind")
+        .file("kind/new", "n");
+    let after = put_like(&store, base, &second);
+    for path in [".flint/bundle.json", "a/same", "a/empty", "large"] {
+        assert_eq!(inode(&after.join(path)), inode(&before.join(path)), "{path}");
+    }
+    let (late, early) = (format!("{large}2"), "2 and more".to_owned());
+    for (path, text) in [("late", &late), ("early", &early), ("longer", &"ll".to_owned())] {
+        assert_eq!(fs::read_to_string(after.join(path)).unwrap(), *text, "{path}");
+    }
+    for path in ["late", "early", "mode", "longer"] {
+        assert_ne!(inode(&after.join(path)), inode(&before.join(path)), "{path}");
+    }
+    assert_eq!(fs::metadata(after.join("mode")).unwrap().permissions().mode() & 0o777, 0o755);
+    assert_eq!(fs::read_to_string(before.join("late")).unwrap(), format!("{large}1"));
+
+    store.remove(base).unwrap();
+    assert_eq!(fs::read_to_string(after.join("a/same")).unwrap(), "same");
+    let alone = put_like(&store, base, &Archive::running("cat").file("a/same", "same"));
+    assert_ne!(inode(&alone.join("a/same")), inode(&after.join("a/same")), "that base is gone");
+}
+
+#[test]
+fn what_was_tampered_with_is_not_shared() {
+    let state = tempfile::tempdir().unwrap();
+    let store = open(state.path());
+    let archive = Archive::running("cat").file("a/b", "good").file("c/d", "good").file("e", "good");
+    let base = put(&store, &archive.clone().build()).unwrap();
+    let before = store.folder(base).unwrap();
+    // Of the same size and time, so that only the content tells.
+    fs::write(before.join("e"), "evil").unwrap();
+    let file = File::options().write(true).open(before.join("e")).unwrap();
+    file.set_modified(fs::metadata(before.join("a/b")).unwrap().modified().unwrap()).unwrap();
+    let outside = state.path().join("outside");
+    fs::rename(before.join("a"), &outside).unwrap();
+    symlink(&outside, before.join("a")).unwrap();
+    fs::rename(before.join("c/d"), outside.join("d")).unwrap();
+    symlink(outside.join("d"), before.join("c/d")).unwrap();
+    let after = put_like(&store, base, &archive.file("new", ""));
+    for path in ["a/b", "c/d", "e"] {
+        let about = fs::symlink_metadata(after.join(path)).unwrap();
+        assert!(about.is_file() && about.nlink() == 1, "{path}");
+        assert_eq!(fs::read_to_string(after.join(path)).unwrap(), "good", "{path}");
+    }
+}
+
+#[test]
+fn a_shared_file_that_is_in_the_archive_twice_is_refused() {
+    let state = tempfile::tempdir().unwrap();
+    let store = open(state.path());
+    let archive = Archive::running("cat").file("a", "a");
+    let base = put(&store, &archive.clone().build()).unwrap();
+    let twice = archive.file("a", "a").build();
+    let mut upload = store.begin(digest(&twice)).unwrap().based_on(base);
+    upload.write(&twice).unwrap();
+    let error = upload.finish().unwrap_err().to_string();
+    assert_eq!(error, "bundle: \"a\" is in it twice");
+    assert_eq!(fs::read_to_string(store.folder(base).unwrap().join("a")).unwrap(), "a");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use rustix::io::Errno;
 
 use super::disk::at;
 use super::entries::{Entries, Entry, Kind, bad, shown, unreadable};
+use super::share::{Base, Begun};
 use super::{CONFIG_FILE, Config, Limits};
 use crate::{Error, Result};
 
@@ -35,15 +36,20 @@ const MAX_CONFIG: u64 = 1 << 20;
 
 /// Unpacks an archive into an empty folder and reads how it is run.
 ///
-/// Files become 0644 or 0755 and folders 0755, owned by this user.
-pub(super) fn unpack(archive: impl Read, folder: &Path, limits: &Limits) -> Result<Config> {
+/// Files become 0644 or 0755 and folders 0755, owned by this user. Those that `base`, an unpacked
+/// bundle, has as well are shared with it.
+pub(super) fn unpack(
+    archive: impl Read,
+    (folder, base): (&Path, Option<Base>),
+    limits: &Limits,
+) -> Result<Config> {
     let mut decoder = zstd::Decoder::new(archive).map_err(|error| unreadable(&error))?;
     decoder.window_log_max(WINDOW_LOG).map_err(|error| unreadable(&error))?;
     let mut decoder = decoder.single_frame();
     let bounded =
         Bounded { input: &mut decoder, left: limits.unpacked_bytes, limit: limits.unpacked_bytes };
     let mut entries = Entries::new(bounded, limits.files);
-    let mut tree = Tree::open(folder, limits.files)?;
+    let mut tree = Tree::open(folder, base, limits.files)?;
     while let Some(entry) = entries.next()? {
         tree.add(&entry, &mut entries)?;
     }
@@ -107,6 +113,7 @@ impl<R: Read> Read for Bounded<R> {
 struct Tree<'a> {
     path: &'a Path,
     root: OwnedFd,
+    base: Option<Base>,
     /// The folder of the last entry: the next one is often in it, too.
     last: Option<(Vec<Vec<u8>>, OwnedFd)>,
     /// Folders that had an entry of their own.
@@ -116,10 +123,10 @@ struct Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
-    fn open(path: &'a Path, limit: u64) -> Result<Self> {
+    fn open(path: &'a Path, base: Option<Base>, limit: u64) -> Result<Self> {
         let root = openat(CWD, path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| at(path)(errno.into()))?;
-        Ok(Self { path, root, last: None, folders: HashSet::new(), left: limit, limit })
+        Ok(Self { path, root, base, last: None, folders: HashSet::new(), left: limit, limit })
     }
 
     fn add<R: Read>(&mut self, entry: &Entry, entries: &mut Entries<R>) -> Result<()> {
@@ -143,7 +150,11 @@ impl<'a> Tree<'a> {
         let parent = self.parent(parents, &entry.path)?;
         match &entry.kind {
             Kind::File { executable } => {
+                let Some(begun) = self.share((&parent, parents, name), entry, entries)? else {
+                    return Ok(());
+                };
                 let file = create(&parent, name).map_err(|errno| self.failed(errno, entry))?;
+                begun.write_to(&file)?.map_err(at(self.path))?;
                 entries.copy_to(&mut &file)?.map_err(at(self.path))?;
                 let mtime = SystemTime::UNIX_EPOCH + Duration::from_secs(entry.mtime.into());
                 finish(&file, *executable, mtime).map_err(at(self.path))
@@ -155,6 +166,20 @@ impl<'a> Tree<'a> {
             }
             Kind::Hardlink(target) => self.hardlink(&parent, name, (target, entry)),
             Kind::Folder => Ok(()),
+        }
+    }
+
+    /// Takes a file from the base; what was read of it when that has another one.
+    fn share<R: Read>(
+        &mut self,
+        (folder, parents, name): (&OwnedFd, &[Vec<u8>], &[u8]),
+        entry: &Entry,
+        entries: &mut Entries<R>,
+    ) -> Result<Option<Begun>> {
+        let base = self.base.as_mut();
+        match base.and_then(|base| base.alike((parents, name), entry, entries.left())) {
+            Some(alike) => alike.share(folder, entries),
+            None => Ok(Some(Begun::default())),
         }
     }
 
@@ -238,7 +263,7 @@ fn twice(path: &[u8]) -> Error {
     bad(format!("{} is in it twice", shown(path)))
 }
 
-fn open_dir(dir: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+pub(super) fn open_dir(dir: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat(dir, name, flags, Mode::empty())
 }

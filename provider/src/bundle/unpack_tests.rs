@@ -17,7 +17,7 @@ fn into_new(archive: &[u8], limits: &Limits) -> (tempfile::TempDir, Result<Confi
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("tree");
     fs::create_dir(&folder).unwrap();
-    let unpacked = unpack(archive, &folder, limits);
+    let unpacked = unpack(archive, (&folder, None), limits);
     (dir, unpacked)
 }
 

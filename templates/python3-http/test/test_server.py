@@ -1,5 +1,6 @@
 """Tests of the template, against its server in a process of its own: python -m unittest discover -s test."""
 
+import gc
 import http.client
 import json
 import os
@@ -196,6 +197,16 @@ def handle(event, context):
 """
 
 
+GARBAGE = """
+import gc
+at_import = gc.get_threshold()[0]
+LINE
+
+def handle(event, context):
+    return {"body": {"import": at_import, "now": gc.get_threshold()[0], "on": gc.isenabled(), "frozen": gc.get_freeze_count() > 0}}
+"""
+
+
 class ServerTest(unittest.TestCase):
     def test_event(self):
         for prefix in ["", WITH_FLASK]:
@@ -284,6 +295,12 @@ class ServerTest(unittest.TestCase):
         with self.assertRaises(http.client.IncompleteRead):
             server.call(path="/cut")
         server.logged("cut off")
+
+    def test_garbage_is_collected_once_the_handler_is_imported(self):
+        usual = gc.get_threshold()[0]
+        for line, now, on in [("", usual, True), ("gc.set_threshold(5)", 5, True), ("gc.disable()", usual, False)]:
+            answer = json.loads(Server(self, GARBAGE.replace("LINE", line)).call().content)
+            self.assertEqual(answer, {"import": 0, "now": now, "on": on, "frozen": True})
 
     def test_handler_that_does_not_load(self):
         server = Server(self, "def handle(:")
