@@ -5,7 +5,8 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body as _;
 use relay::Body;
 
-use crate::log;
+use crate::limit::Slot;
+use crate::log::{self, HumanSize, Seconds};
 use crate::metrics::{Measured, Metrics};
 
 /// What the log line of a call looks like.
@@ -27,20 +28,27 @@ pub struct Access {
     /// The line's end.
     tail: String,
     length: Option<u64>,
+    /// Its place among the calls in flight.
+    slot: Option<Slot>,
 }
 
 impl Access {
     /// A call begins.
     pub fn begin<B>(request: &Request<B>, metrics: &Metrics, style: Style) -> Self {
         let headers = request.headers();
-        let head = format!("{} {}", request.method(), request.uri());
         Self {
             measured: metrics.begin(request.method()),
             reason: style.reason,
-            head: (!is_probe(headers)).then_some(head),
+            head: (!is_probe(headers)).then(|| head(request)),
             tail: if style.call_id { call_id(headers) } else { String::new() },
             length: None,
+            slot: None,
         }
+    }
+
+    /// It has a place among the calls in flight, and keeps it until it is over.
+    pub fn occupies(&mut self, slot: Slot) {
+        self.slot = Some(slot);
     }
 
     /// Its answer is about to go out; the call is over when the body is.
@@ -58,16 +66,24 @@ impl Drop for Access {
         let Some(head) = &self.head else { return };
         let status = self.measured.status();
         let words = match StatusCode::from_u16(status) {
-            Ok(code) if self.reason => code.canonical_reason().map(|words| format!(" {words}")),
-            _ => None,
+            Ok(code) if self.reason => code.canonical_reason().unwrap_or_default(),
+            _ => "",
         };
-        let words = words.unwrap_or_default();
-        let size = log::human_size(self.length);
-        let seconds = self.measured.start().elapsed().as_secs_f64();
-        let tail = &self.tail;
-        log::line(format_args!(
-            "{head} - {status}{words} - ContentLength: {size} ({seconds:.4}s){tail}"
+        let space = if words.is_empty() { "" } else { " " };
+        let (size, tail) = (HumanSize(self.length), &self.tail);
+        let seconds = Seconds::<4>(self.measured.start().elapsed());
+        log::call_line(format_args!(
+            "{head} - {status}{space}{words} - ContentLength: {size} ({seconds}s){tail}"
         ));
+    }
+}
+
+/// Method and target. Nearly all targets are a path, which needs no formatting.
+fn head<B>(request: &Request<B>) -> String {
+    let (method, uri) = (request.method().as_str(), request.uri());
+    match uri.path_and_query() {
+        Some(path) if uri.authority().is_none() => [method, " ", path.as_str()].concat(),
+        _ => format!("{method} {uri}"),
     }
 }
 

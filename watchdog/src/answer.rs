@@ -3,9 +3,12 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use relay::Body;
+
+use crate::log::Seconds;
 
 const ERROR: HeaderName = HeaderName::from_static("x-faas-error");
 const INTERNAL: HeaderName = HeaderName::from_static("x-openfaas-internal");
@@ -51,8 +54,8 @@ pub fn not_ready(reason: &str) -> Response<Body> {
 
 /// Says how long the call took.
 pub fn with_duration(mut response: Response<Body>, took: Duration) -> Response<Body> {
-    let seconds = format!("{:.6}", took.as_secs_f64());
-    if let Ok(seconds) = HeaderValue::from_str(&seconds) {
+    let seconds = Seconds::<6>(took).to_string();
+    if let Ok(seconds) = HeaderValue::from_maybe_shared(Bytes::from(seconds)) {
         response.headers_mut().insert(DURATION, seconds);
     }
     response

@@ -115,12 +115,12 @@ impl App {
     }
 
     async fn call(&self, request: Request<Body>) -> Response<Body> {
-        let access = Access::begin(&request, &self.metrics, self.style);
+        let mut access = Access::begin(&request, &self.metrics, self.style);
         let Some(slot) = self.limiter.acquire() else {
             return access.answered(self.crowded());
         };
-        let response = self.run(request).await.map(|body| body.with_guard(slot));
-        access.answered(response)
+        access.occupies(slot);
+        access.answered(self.run(request).await)
     }
 
     async fn run(&self, request: Request<Body>) -> Response<Body> {

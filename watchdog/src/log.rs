@@ -1,10 +1,24 @@
 //! Lines on stdout and stderr (contract 5.8).
 
-use std::fmt::Display;
+use std::cell::RefCell;
+use std::fmt::{self, Display};
+use std::future::{Future, poll_fn};
 use std::io::Write;
+use std::task::{Poll, Waker};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use jiff::tz::Offset;
+
+/// Lines of calls are written when there are so many bytes of them, whatever else there is to do.
+const MOST_PENDING: usize = 16 << 10;
+/// What is kept of the buffer once it was written.
+const KEPT_CAPACITY: usize = 64 << 10;
+
+thread_local! {
+    static PENDING: RefCell<Pending> = const { RefCell::new(Pending::new()) };
+    static CLOCK: RefCell<Clock> = const { RefCell::new(Clock::new()) };
+}
 
 /// Where lines of the function go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,15 +40,106 @@ pub struct LineStyle {
 
 /// Writes a line of the watchdog's own.
 pub fn line(text: impl Display) {
-    Sink::Stderr.write(format!("{} {text}\n", now()).as_bytes());
+    let mut line = Vec::with_capacity(128);
+    append(&mut line, &text);
+    Sink::Stderr.write(&line);
 }
 
-/// The time as Go's log package writes it, in UTC.
-fn now() -> String {
-    let now = Offset::UTC.to_datetime(Timestamp::now());
-    let (year, month, day) = (now.year(), now.month(), now.day());
-    let (hour, minute, second) = (now.hour(), now.minute(), now.second());
-    format!("{year:04}/{month:02}/{day:02} {hour:02}:{minute:02}:{second:02}")
+/// Writes the line of a call: at once, or soon when [`together`] runs on this thread.
+pub fn call_line(text: impl Display) {
+    PENDING.with_borrow_mut(|pending| {
+        append(&mut pending.lines, &text);
+        match &pending.writer {
+            Some(writer) if pending.lines.len() < MOST_PENDING => writer.wake_by_ref(),
+            _ => pending.write(),
+        }
+    });
+}
+
+/// While this is polled, the lines of calls that end in one turn of the event loop are written
+/// together: a write a call, which wakes whoever reads the log, is a large part of what a call
+/// costs. A turn is over when everything that was ready has run, so no line waits for more calls.
+pub fn together() -> impl Future<Output = ()> {
+    let at_once = AtOnce;
+    poll_fn(move |cx| {
+        // Dropped with this.
+        let _ = &at_once;
+        PENDING.with_borrow_mut(|pending| {
+            pending.write();
+            pending.writer = Some(cx.waker().clone());
+        });
+        Poll::Pending
+    })
+}
+
+/// Lines of calls that are not written yet.
+struct Pending {
+    lines: Vec<u8>,
+    /// Wakes who writes them.
+    writer: Option<Waker>,
+}
+
+impl Pending {
+    const fn new() -> Self {
+        Self { lines: Vec::new(), writer: None }
+    }
+
+    fn write(&mut self) {
+        if !self.lines.is_empty() {
+            // Nobody may be listening, which is no reason to stop.
+            let _ = std::io::stderr().lock().write_all(&self.lines);
+            self.lines.clear();
+            self.lines.shrink_to(KEPT_CAPACITY);
+        }
+    }
+}
+
+/// Writes what is pending when it is dropped, and lets lines be written at once from then on.
+struct AtOnce;
+
+impl Drop for AtOnce {
+    fn drop(&mut self) {
+        PENDING.with_borrow_mut(|pending| {
+            pending.writer = None;
+            pending.write();
+        });
+    }
+}
+
+fn append(out: &mut Vec<u8>, text: &dyn Display) {
+    stamp(out);
+    // Writing to memory does not fail.
+    let _ = writeln!(out, " {text}");
+}
+
+/// Appends the time as Go's log package writes it, in UTC.
+fn stamp(out: &mut Vec<u8>) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    CLOCK.with_borrow_mut(|clock| out.extend_from_slice(clock.text(now.as_secs())));
+}
+
+/// The text of the second that was last asked for.
+struct Clock {
+    second: u64,
+    text: String,
+}
+
+impl Clock {
+    const fn new() -> Self {
+        Self { second: 0, text: String::new() }
+    }
+
+    fn text(&mut self, second: u64) -> &[u8] {
+        if self.second != second || self.text.is_empty() {
+            self.second = second;
+            let time = Timestamp::from_second(second.cast_signed()).unwrap_or_default();
+            let now = Offset::UTC.to_datetime(time);
+            let (year, month, day) = (now.year(), now.month(), now.day());
+            let (hour, minute, second) = (now.hour(), now.minute(), now.second());
+            self.text = format!("{year:04}/{month:02}/{day:02} {hour:02}:{minute:02}:{second:02}");
+        }
+        self.text.as_bytes()
+    }
 }
 
 impl Sink {
@@ -45,7 +150,11 @@ impl Sink {
                 let mut out = std::io::stdout().lock();
                 out.write_all(bytes).and_then(|()| out.flush())
             }
-            Sink::Stderr => std::io::stderr().lock().write_all(bytes),
+            Sink::Stderr => {
+                // What was logged earlier stands before it.
+                PENDING.with_borrow_mut(Pending::write);
+                std::io::stderr().lock().write_all(bytes)
+            }
         };
     }
 
@@ -125,24 +234,45 @@ impl Lines {
 
     fn emit(&mut self, out: &mut Vec<u8>) {
         if self.style.prefix {
-            out.extend_from_slice(format!("{} {}: ", now(), self.sink.name()).as_bytes());
+            stamp(out);
+            out.push(b' ');
+            out.extend_from_slice(self.sink.name().as_bytes());
+            out.extend_from_slice(b": ");
         }
         out.append(&mut self.rest);
         out.push(b'\n');
     }
 }
 
-/// A size as people write it, with at most four digits: `10B`, `1.234kB`; `-1B` when unknown.
-pub fn human_size(bytes: Option<u64>) -> String {
-    let Some(bytes) = bytes else { return "-1B".to_owned() };
-    let units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
-    let (mut size, mut unit) = (bytes as f64, 0);
-    while size >= 1000.0 && unit + 1 < units.len() {
-        (size, unit) = (size / 1000.0, unit + 1);
+/// Seconds with so many digits after the point; what comes after these is left out.
+pub struct Seconds<const DIGITS: usize>(pub Duration);
+
+impl<const DIGITS: usize> Display for Seconds<DIGITS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let part = self.0.subsec_nanos() / 10_u32.pow(9 - DIGITS as u32);
+        write!(f, "{}.{part:0DIGITS$}", self.0.as_secs())
     }
-    let digits = if size >= 100.0 { 1 } else { 3 - usize::from(size >= 10.0) };
-    let text = format!("{size:.digits$}");
-    format!("{}{}", text.trim_end_matches('0').trim_end_matches('.'), units[unit])
+}
+
+/// A size as people write it, with at most four digits: `10B`, `1.234kB`; `-1B` when unknown.
+pub struct HumanSize(pub Option<u64>);
+
+impl Display for HumanSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = match self.0 {
+            None => return f.write_str("-1B"),
+            Some(bytes @ ..1000) => return write!(f, "{bytes}B"),
+            Some(bytes) => bytes,
+        };
+        let units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+        let (mut size, mut unit) = (bytes as f64, 0);
+        while size >= 1000.0 && unit + 1 < units.len() {
+            (size, unit) = (size / 1000.0, unit + 1);
+        }
+        let digits = if size >= 100.0 { 1 } else { 3 - usize::from(size >= 10.0) };
+        let text = format!("{size:.digits$}");
+        write!(f, "{}{}", text.trim_end_matches('0').trim_end_matches('.'), units[unit])
+    }
 }
 
 #[cfg(test)]
@@ -197,8 +327,53 @@ mod tests {
             (2_147_483_648, "2.147GB"),
         ];
         for (bytes, text) in cases {
-            assert_eq!(human_size(Some(bytes)), text);
+            assert_eq!(HumanSize(Some(bytes)).to_string(), text);
         }
-        assert_eq!(human_size(None), "-1B");
+        assert_eq!(HumanSize(None).to_string(), "-1B");
+    }
+    #[test]
+    fn seconds_have_their_digits() {
+        let time = Duration::from_nanos(61_002_345_678);
+        assert_eq!(Seconds::<4>(time).to_string(), "61.0023");
+        assert_eq!(Seconds::<6>(time).to_string(), "61.002345");
+        assert_eq!(Seconds::<6>(Duration::ZERO).to_string(), "0.000000");
+    }
+
+    #[test]
+    fn the_clock_goes_on() {
+        let mut clock = Clock::new();
+        for (second, text) in [
+            (0, "1970/01/01 00:00:00"),
+            (951_782_399, "2000/02/28 23:59:59"),
+            (0, "1970/01/01 00:00:00"),
+        ] {
+            assert_eq!(clock.text(second), text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn lines_wait_only_while_somebody_writes_them() {
+        let pending = || PENDING.with_borrow(|pending| pending.lines.len());
+        call_line("alone");
+        assert_eq!(pending(), 0);
+        let mut together = Box::pin(together());
+        let mut cx = std::task::Context::from_waker(Waker::noop());
+        assert!(together.as_mut().poll(&mut cx).is_pending());
+        call_line("one");
+        let one = pending();
+        call_line("two");
+        assert!(one > 0 && pending() == 2 * one);
+        assert!(together.as_mut().poll(&mut cx).is_pending());
+        assert_eq!(pending(), 0, "at the end of the turn");
+        call_line("before a line of another kind");
+        line("another");
+        assert_eq!(pending(), 0);
+        call_line("x".repeat(MOST_PENDING));
+        assert_eq!(pending(), 0, "there is a bound");
+        call_line("the last");
+        drop(together);
+        assert_eq!(pending(), 0);
+        call_line("alone again");
+        assert_eq!(pending(), 0);
     }
 }

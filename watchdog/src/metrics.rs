@@ -1,7 +1,6 @@
 //! What Prometheus reads on 8081 (contract 4.6).
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -21,11 +20,17 @@ struct Inner {
     total: IntCounterVec,
     duration: HistogramVec,
     in_flight: IntGauge,
-    /// By status and method; looking them up by their labels costs more than counting.
-    known: RefCell<HashMap<(u16, &'static str), Series>>,
+    /// By status and method; looking them up by their labels costs more than counting. There are
+    /// few of them, so that the first ones to come, which are the usual ones, are found first.
+    known: RefCell<Vec<Series>>,
 }
 
-type Series = (IntCounter, Histogram);
+#[derive(Debug)]
+struct Series {
+    of: (u16, &'static str),
+    total: IntCounter,
+    duration: Histogram,
+}
 
 /// One call that is measured. It counts when it is dropped, under the status it has then.
 #[derive(Debug)]
@@ -102,17 +107,23 @@ impl Drop for Measured {
     fn drop(&mut self) {
         let metrics = &self.metrics.0;
         metrics.in_flight.dec();
-        let seconds = self.start.elapsed().as_secs_f64();
-        let mut known = metrics.known.borrow_mut();
-        let (total, duration) =
-            known.entry((self.status, self.method)).or_insert_with_key(|(status, method)| {
-                let code = status.to_string();
-                let labels = [code.as_str(), *method];
-                let total = metrics.total.with_label_values(&labels);
-                (total, metrics.duration.with_label_values(&labels))
-            });
-        total.inc();
-        duration.observe(seconds);
+        metrics.count((self.status, self.method), self.start.elapsed().as_secs_f64());
+    }
+}
+
+impl Inner {
+    fn count(&self, of: (u16, &'static str), seconds: f64) {
+        let mut known = self.known.borrow_mut();
+        let at = known.iter().position(|series| series.of == of).unwrap_or_else(|| {
+            let code = of.0.to_string();
+            let labels = [code.as_str(), of.1];
+            let total = self.total.with_label_values(&labels);
+            let duration = self.duration.with_label_values(&labels);
+            known.push(Series { of, total, duration });
+            known.len() - 1
+        });
+        known[at].total.inc();
+        known[at].duration.observe(seconds);
     }
 }
 

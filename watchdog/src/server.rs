@@ -73,6 +73,7 @@ pub async fn run(mut config: Config) -> Result<(), Failure> {
     announce(&config);
     let mut signals = Signals::new().map_err(failed("signals"))?;
     spawn_local(Rc::clone(&reaper).run());
+    spawn_local(log::together());
     let (trigger, shutdown) = relay::shutdown();
     let mut server = Server { config, app, shutdown, serving: JoinSet::new() };
     server.listen()?;
