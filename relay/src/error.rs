@@ -33,6 +33,9 @@ pub enum SendError {
     /// The connection broke after (part of) the request may have been sent.
     #[error("the connection broke before an answer: {0}")]
     Broken(#[source] hyper::Error),
+    /// The upstream does not speak HTTP/2, which this call needs.
+    #[error("it does not speak HTTP/2 with prior knowledge (h2c), as gRPC servers without TLS do")]
+    NoHttp2,
     /// The deadline passed before an answer.
     #[error("the deadline passed before an answer")]
     Deadline,

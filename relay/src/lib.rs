@@ -10,6 +10,7 @@ mod call;
 mod conn;
 mod error;
 mod forwarded;
+pub mod grpc;
 mod headers;
 mod http2;
 mod listener;

@@ -16,6 +16,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::body::Body;
 use crate::call::{self, Call};
 use crate::error::{BodyError, SendError};
+use crate::grpc;
+use crate::http2::Upstreams;
 use crate::target::Target;
 
 /// How a pool treats its connections.
@@ -50,6 +52,7 @@ pub struct Pool(Rc<Inner>);
 struct Inner {
     options: PoolOptions,
     targets: RefCell<HashMap<Target, Rc<Slot>>>,
+    http2: Upstreams,
 }
 
 /// The unused connections to one target.
@@ -75,7 +78,8 @@ pub(crate) struct Lease {
 impl Pool {
     /// An empty pool.
     pub fn new(options: PoolOptions) -> Self {
-        Self(Rc::new(Inner { options, targets: RefCell::default() }))
+        let http2 = Upstreams::new(options);
+        Self(Rc::new(Inner { options, targets: RefCell::default(), http2 }))
     }
 
     /// Sends the call and returns the answer as soon as its head is there; bodies stream both
@@ -102,6 +106,9 @@ impl Pool {
         target: &Target,
         call: &mut Call,
     ) -> Result<Response<Body>, SendError> {
+        if grpc::is_call(call.headers()) {
+            return self.0.http2.exchange(target, call).await;
+        }
         let slot = self.slot(target);
         let mut broken = None;
         let mut reused = slot.checkout(self.0.options.idle_timeout);

@@ -1,16 +1,19 @@
-//! HTTP/2: from clients ([`serve`]), and to functions that speak gRPC ([`upstream`]).
+//! HTTP/2: from clients ([`serve`]), and to functions that speak gRPC ([`Upstreams`]).
 //!
 //! hyper does the protocol. Here is what it leaves to others: limits against abuse, idle time,
 //! draining, and the translation to what the rest of this crate knows as a request.
 
+mod cut;
 mod exec;
 mod request;
 mod serve;
 mod sniff;
 mod streams;
+mod upstream;
 
 pub(crate) use serve::serve;
 pub(crate) use sniff::{Opening, Rewind, open};
+pub(crate) use upstream::Upstreams;
 
 /// What a client with prior knowledge of HTTP/2 sends first (RFC 9113 3.4).
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

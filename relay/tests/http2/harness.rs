@@ -82,6 +82,14 @@ impl Served {
     }
 }
 
+impl Served {
+    /// As [`Served::end`], while the clients of this runtime go on.
+    pub(crate) async fn ended(self) {
+        let ended = tokio::task::spawn_blocking(|| self.end());
+        ended.await.expect("a thread");
+    }
+}
+
 /// Runs a test in a runtime like the servers'.
 pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
     let runtime = relay::threads::local_runtime().expect("a runtime");
