@@ -170,7 +170,7 @@ fn call(kind: Kind, at: &str, number: u64) -> Call {
 async fn put_bundle(gateway: &Gateway, name: &str) -> Result<String> {
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let (archive, digest) = archive(&bundle()?, folder.path())?;
-    gateway.put_bundle(digest, &archive).await?;
+    gateway.put_bundle(digest, &archive, None).await?;
     Ok(Reference { name: name.to_owned(), digest }.to_string())
 }
 
