@@ -74,8 +74,7 @@ pub(super) struct Based {
 /// `PUT /system/bundles/{digest}`.
 pub(super) async fn put(
     State(api): Shared,
-    Path(digest): Path<String>,
-    Query(Based { base }): Query<Based>,
+    (Path(digest), Query(Based { base })): (Path<String>, Query<Based>),
     headers: HeaderMap,
     mut body: Body,
 ) -> Result<StatusCode> {
