@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::json;
+use system::client::Client;
 use system::load::{self, in_flight};
 use system::on_each_backend;
 use system::world::World;
@@ -46,6 +47,8 @@ async fn a_killed_gateway_finds_everything_again(world: World) -> Result<()> {
     gateway.kill()?;
     drop(load);
     gateway.restart()?;
+    // The connections of the one before lead to the gateway that was killed.
+    let client = Client::new(&gateway)?;
     for (name, replicas) in [("one", 1), ("two", 2)] {
         client.until(name, "back", |s| s["availableReplicas"] == replicas).await?;
         assert_eq!(client.call(&format!("{name}/version")).await?.1, name);
