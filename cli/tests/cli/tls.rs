@@ -67,9 +67,9 @@ fn an_authority_of_ones_own_is_named_by_flag_or_variable() {
         let run = home.run(line);
         assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{line}");
     }
-    home.run("list --tls-ca bad.pem").bad(1, &["bad.pem holds no PEM certificate", "FAAS_TLS_CA"]);
-    home.run("list --tls-ca none.pem").bad(1, &["none.pem: No such file"]);
+    home.run("list --tls-ca bad.pem").bad(2, &["bad.pem holds no PEM certificate", "FAAS_TLS_CA"]);
+    home.run("list --tls-ca none.pem").bad(2, &["none.pem: No such file"]);
     let home = home.env("FAAS_TLS_CA", "ca.pem");
     assert_eq!(home.run("list").code, 0);
-    home.run("list --tls-ca bad.pem").bad(1, &["bad.pem"]);
+    home.run("list --tls-ca bad.pem").bad(2, &["bad.pem"]);
 }
