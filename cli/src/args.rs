@@ -1,5 +1,7 @@
 //! The command line, and the arguments that verbs share.
 
+use std::path::PathBuf;
+
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, CommandFactory, Parser};
 
@@ -44,6 +46,9 @@ pub struct GatewayArgs {
     /// The gateway's URL [default: the stack's, then OPENFAAS_URL, then http://127.0.0.1:8080]
     #[arg(short, long, value_name = "URL")]
     pub gateway: Option<String>,
+    /// Trust certificates of this authority, too: a PEM file [default: FAAS_TLS_CA]
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
     /// Take any TLS certificate
     #[arg(long)]
     pub tls_no_verify: bool,

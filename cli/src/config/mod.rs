@@ -26,6 +26,8 @@ pub struct Environment {
     pub home: Option<PathBuf>,
     /// `FAAS_DEBUG=1` or `OPENFAAS_DUMP_HTTP=true`: print requests.
     pub debug: bool,
+    /// `FAAS_TLS_CA`: who signs the gateway's certificate.
+    pub tls_ca: Option<PathBuf>,
     /// `OPENFAAS_STORE`: URL or path of the function store.
     pub store: Option<String>,
     /// What building and starting a gateway heed.
@@ -42,6 +44,7 @@ pub fn from_env() -> Environment {
         home: text("HOME").map(PathBuf::from),
         debug: text("FAAS_DEBUG").is_some_and(|v| v == "1")
             || text("OPENFAAS_DUMP_HTTP").is_some_and(|v| v == "true"),
+        tls_ca: text("FAAS_TLS_CA").map(PathBuf::from),
         store: text("OPENFAAS_STORE"),
         building: Building::read(&text),
     }

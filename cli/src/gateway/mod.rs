@@ -11,11 +11,12 @@ mod secrets;
 mod seen;
 
 use std::error::Error as StdError;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION, USER_AGENT};
-use reqwest::{Method, Request, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Certificate, Method, Request, RequestBuilder, Response, StatusCode, Url};
 
 use crate::args::GatewayArgs;
 use crate::config::{Auth, AuthKind, ConfigFile, DEFAULT_GATEWAY, Environment};
@@ -61,7 +62,7 @@ impl Gateway {
             None => saved_login(url, env)?,
         };
         Ok(Self {
-            client: client(&parsed, args.tls_no_verify)?,
+            client: client(&parsed, args, env)?,
             url: parsed,
             shown: url.to_owned(),
             authorization,
@@ -164,7 +165,8 @@ impl Gateway {
         let cause = root(error);
         let url = &self.shown;
         if cause.contains("certificate") {
-            let hint = "check the certificate, or go without the check with --tls-no-verify";
+            let hint = "name its authority with --tls-ca FILE, or go without the check with \
+                        --tls-no-verify";
             return caused(format!("the TLS certificate of {url} is not trusted"), hint, cause);
         }
         if cause.contains("InvalidContentType") {
@@ -227,8 +229,25 @@ fn check_url(url: &str) -> Result<Url> {
     }
 }
 
-fn client(url: &Url, tls_no_verify: bool) -> Result<reqwest::Client> {
-    client_of(url, tls_no_verify).build().context("the HTTP client cannot start")
+fn client(url: &Url, args: &GatewayArgs, env: &Environment) -> Result<reqwest::Client> {
+    let mut builder = client_of(url, args.tls_no_verify);
+    let authority = args.tls_ca.as_ref().or(env.tls_ca.as_ref());
+    if let Some(path) = authority.filter(|_| url.scheme() == "https") {
+        builder = builder.tls_certs_merge(read_authority(path)?);
+    }
+    builder.build().context("the HTTP client cannot start")
+}
+
+/// The certificates in a PEM file.
+fn read_authority(path: &Path) -> Result<Vec<Certificate>> {
+    let hint = "--tls-ca or FAAS_TLS_CA names the PEM file of the authority that signed the \
+                gateway's certificate";
+    let shown = path.display();
+    let pem = std::fs::read(path).map_err(|e| usage(format!("{shown}: {e}"), hint))?;
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(usage(format!("{shown} holds no PEM certificate"), hint)),
+    }
 }
 
 /// What a client of the gateway at this URL is made from.

@@ -13,4 +13,5 @@ mod new;
 mod resources;
 mod run;
 mod store;
+mod tls;
 mod watch;

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tower_service::Service;
 
 use super::sockets::Socket;
-use crate::call::{Caller, PREFIX, Shared};
+use crate::call::{Caller, PREFIX, Shared, route};
 use crate::error::Error;
 
 /// What a thread that relays calls is made from.
@@ -29,7 +29,7 @@ pub(super) async fn relay_calls(seed: Seed) {
     let Seed { sockets, options, shutdown, shared, router, runtime } = seed;
     let caller = Rc::new(Caller::new(shared.clone()));
     let handler = move |request: Request<Body>, peer: Peer| {
-        let caller = caller.clone();
+        let (caller, request) = (caller.clone(), route(request));
         let api = || Api { router: router.clone(), runtime: runtime.clone() };
         let api = (!request.uri().path().starts_with(PREFIX)).then(api);
         async move {

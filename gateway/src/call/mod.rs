@@ -1,6 +1,7 @@
 //! The life of a call: name, replica, send, count.
 
 mod find;
+mod grpc;
 mod stamps;
 mod tries;
 
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::find::Picked;
+pub use self::grpc::route;
 use self::stamps::{Stamps, set_deadline};
 pub use self::stamps::{name_of, upstream_path};
 use self::tries::Tries;
@@ -72,6 +74,7 @@ impl Caller {
     /// Answers a call; errors are answers too.
     pub async fn call(&self, mut request: Request<Body>, peer: Peer) -> Response<Body> {
         let start = Instant::now();
+        let (is_grpc, version) = (relay::grpc::is_call(request.headers()), request.version());
         let stamps = Stamps::new(request.headers());
         stamps.apply(request.headers_mut());
         let name = name_of(request.uri().path()).to_owned();
@@ -80,7 +83,10 @@ impl Caller {
             None => failed(&self.unknown(&name)),
         };
         stamps.answer(response.headers_mut());
-        response
+        match is_grpc {
+            true => relay::grpc::answer(response, version).await,
+            false => response,
+        }
     }
 
     fn unknown(&self, name: &str) -> Error {
@@ -113,7 +119,7 @@ impl Caller {
         Arrival { entry, peer, start }: Arrival,
         record: &Record,
     ) -> Result<Response<Body>> {
-        let deadline = start + entry.timeout;
+        let deadline = start + grpc::limit(request.headers(), entry.timeout);
         let path = upstream_path(&request)?;
         let rules = Rules {
             path: Some(path.clone()),

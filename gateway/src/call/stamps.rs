@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use http::header::{HeaderName, HeaderValue, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Request};
-use relay::Body;
+use relay::{Body, grpc};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -80,6 +80,9 @@ pub fn upstream_path(request: &Request<Body>) -> Result<PathAndQuery> {
 pub(super) fn set_deadline(headers: &mut HeaderMap, deadline: Instant) {
     let left = deadline.saturating_duration_since(Instant::now());
     headers.insert(DEADLINE, HeaderValue::from(left.as_millis() as u64));
+    if grpc::is_call(headers) {
+        grpc::set_timeout(headers, left);
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway::call::{Caller, Shared};
+use gateway::call::{Caller, Shared, route};
 use gateway::directory::Directory;
 use gateway::metrics::Metrics;
 use gateway::scaler::Scaler;
@@ -62,6 +62,11 @@ impl House {
         while !wanted(&self.directory.find(name).unwrap().status) {
             changed.changed().await.unwrap();
         }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Calls a path in a thread of its own.
@@ -122,7 +127,7 @@ fn serve(shared: Arc<Shared>) -> (SocketAddr, relay::Trigger) {
         let caller = std::rc::Rc::new(Caller::new(shared));
         let handler = move |request, peer| {
             let caller = caller.clone();
-            async move { caller.call(request, peer).await }
+            async move { caller.call(route(request), peer).await }
         };
         relay::serve(listener, ServeOptions::default(), shutdown, handler).await;
     };

@@ -2,6 +2,7 @@
 
 mod bundles;
 mod calls;
+mod grpc;
 mod house;
 mod refusals;
 mod slots;

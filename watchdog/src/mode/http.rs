@@ -105,7 +105,9 @@ impl Proxy {
     ) -> Result<Response<Body>, SendError> {
         let mut call = Call::forward(request, rules);
         let sized = call.headers().contains_key(CONTENT_LENGTH);
-        if self.collect && !sized && !call.is_empty() {
+        // Who speaks gRPC reads messages as they come.
+        let streams = relay::grpc::is_call(call.headers());
+        if self.collect && !streams && !sized && !call.is_empty() {
             collect(&mut call).await?;
         }
         self.pool.send(target, &mut call).await
