@@ -21,7 +21,7 @@ fn variable(name: &str) -> Option<String> {
     let value = match name {
         "A" => "abc",
         "E" => "",
-        "L" => return Some("long".repeat(200)),
+        "L" => return Some("long".repeat(20)),
         "U" => "über",
         "X" => "${A}$$\n- *a",
         _ => return None,

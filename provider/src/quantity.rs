@@ -29,7 +29,8 @@ pub fn parse_bytes(text: &str) -> Option<u64> {
     let text = text.trim();
     let (suffix, scale) = MEMORY.iter().find(|(suffix, _)| text.ends_with(suffix))?;
     let bytes = positive(text.strip_suffix(suffix)?)? * scale;
-    (bytes >= 1.0 && bytes <= i64::MAX as f64).then_some(bytes as u64)
+    // As a float, the largest number of 63 bits is one too many.
+    (bytes >= 1.0 && bytes < i64::MAX as f64).then_some(bytes as u64)
 }
 
 /// Thousandths of a core in `100m`, `0.5`, `2`. `None` when it is no positive amount.
@@ -50,6 +51,14 @@ fn positive(text: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_a_signed_number_for_the_engines() {
+        assert_eq!(parse_bytes("9223372036854774784"), Some(i64::MAX as u64 - 1023));
+        for text in ["9223372036854775806", "9223372036854775807", "9e18Ki", "1e999"] {
+            assert_eq!(parse_bytes(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn memory() {
