@@ -2,9 +2,10 @@
 
 use std::io::Write as _;
 use std::net::IpAddr;
+use std::ops::Range;
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{Entry, HOST, HeaderMap, HeaderName, HeaderValue};
 
 use crate::stream::Peer;
 
@@ -29,11 +30,11 @@ impl Forwarded {
     pub(crate) fn apply(&self, headers: &mut HeaderMap) {
         let ip = self.peer.ip();
         let host = headers.get(HOST).cloned();
-        let element = self.element(ip, host.as_ref());
-        append(headers, FORWARDED, &element, closes_its_quotes);
-        if let Some(ip) = ip {
-            append(headers, X_FORWARDED_FOR, ip.to_string().as_bytes(), |_| true);
+        let (element, address) = self.element(ip, host.as_ref());
+        if ip.is_some() {
+            append(headers, X_FORWARDED_FOR, element.slice(address), |_| true);
         }
+        append(headers, FORWARDED, element, closes_its_quotes);
         if let Some(host) = host {
             headers.entry(X_FORWARDED_HOST).or_insert(host);
         }
@@ -41,32 +42,64 @@ impl Forwarded {
         headers.entry(X_FORWARDED_PROTO).or_insert(scheme);
     }
 
-    /// One element of `Forwarded`.
-    fn element(&self, ip: Option<IpAddr>, host: Option<&HeaderValue>) -> Vec<u8> {
+    /// One element of `Forwarded`, and where in it the address stands.
+    fn element(&self, ip: Option<IpAddr>, host: Option<&HeaderValue>) -> (Bytes, Range<usize>) {
         let mut element = Vec::with_capacity(96);
-        // Writing to memory does not fail.
-        let _ = match ip {
-            Some(IpAddr::V4(ip)) => write!(element, "for={ip}"),
-            Some(IpAddr::V6(ip)) => write!(element, "for=\"[{ip}]\""),
-            None => write!(element, "for=unknown"),
+        let (before, after) = match ip {
+            Some(IpAddr::V6(_)) => (&b"for=\"["[..], &b"]\""[..]),
+            _ => (&b"for="[..], &b""[..]),
         };
+        element.extend_from_slice(before);
+        match ip {
+            Some(IpAddr::V4(ip)) => ip.octets().iter().for_each(|byte| number(&mut element, *byte)),
+            // Writing to memory does not fail.
+            Some(IpAddr::V6(ip)) => drop(write!(element, "{ip}")),
+            None => element.extend_from_slice(b"unknown"),
+        }
+        let address = before.len()..element.len();
+        element.extend_from_slice(after);
         if let Some(host) = host.filter(|host| !host.is_empty()) {
             element.extend_from_slice(b";host=");
             quote(&mut element, host.as_bytes());
         }
-        let _ = write!(element, ";proto={}", self.scheme);
-        element
+        element.extend_from_slice(b";proto=");
+        element.extend_from_slice(self.scheme.as_bytes());
+        (element.into(), address)
     }
+}
+
+/// Writes a byte of an IPv4 address, with a point before it unless it is the first: that is many
+/// times faster than through the standard library's formatting, and is done on each call.
+fn number(to: &mut Vec<u8>, byte: u8) {
+    if to.last().is_some_and(u8::is_ascii_digit) {
+        to.push(b'.');
+    }
+    let (hundreds, tens) = (byte / 100, byte / 10);
+    if hundreds > 0 {
+        to.push(b'0' + hundreds);
+    }
+    if tens > 0 {
+        to.push(b'0' + tens % 10);
+    }
+    to.push(b'0' + byte % 10);
 }
 
 /// Adds one more element to a list, which may be spread over several lines. Lines that are not
 /// `sound` are left out: what is appended to them could be read as a part of them.
-fn append(headers: &mut HeaderMap, name: HeaderName, element: &[u8], sound: fn(&[u8]) -> bool) {
-    let earlier = headers.get_all(&name).iter().map(HeaderValue::as_bytes);
-    let lines = earlier.filter(|line| !line.is_empty() && sound(line));
-    let all = lines.chain([element]).collect::<Vec<_>>().join(&b", "[..]);
+fn append(headers: &mut HeaderMap, name: HeaderName, element: Bytes, sound: fn(&[u8]) -> bool) {
+    let Ok(value) = HeaderValue::from_maybe_shared(element) else { return };
+    let mut lines = match headers.entry(name) {
+        Entry::Occupied(lines) => lines,
+        Entry::Vacant(none) => {
+            none.insert(value);
+            return;
+        }
+    };
+    let earlier = lines.iter().map(HeaderValue::as_bytes);
+    let earlier = earlier.filter(|line| !line.is_empty() && sound(line));
+    let all = earlier.chain([value.as_bytes()]).collect::<Vec<_>>().join(&b", "[..]);
     if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(all)) {
-        headers.insert(name, value);
+        lines.insert(value);
     }
 }
 
@@ -159,6 +192,15 @@ mod tests {
         assert_eq!(headers["x-forwarded-for"], "2001:db8::1");
         let headers = applied(PLAIN, &[("host", r#"a";for="b"#)]);
         assert_eq!(headers["forwarded"], r#"for=10.0.0.7;host="a\";for=\"b";proto=http"#);
+    }
+
+    #[test]
+    fn addresses_are_written_as_usual() {
+        for byte in 0..=255 {
+            let ip = format!("{byte}.{}.0.{byte}", 255 - byte);
+            let headers = applied(&format!("{ip}:1"), &[]);
+            assert_eq!(headers["x-forwarded-for"], ip.as_str());
+        }
     }
 
     #[test]

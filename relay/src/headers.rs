@@ -15,28 +15,36 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const KEPT: [HeaderName; 6] =
     [CONTENT_LENGTH, HOST, FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO];
 
+/// Headers that concern one connection only. The first may name others.
+const OF_ONE_CONNECTION: [HeaderName; 8] = [
+    CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
 /// Removes the headers that concern one connection only, among them those that `Connection`
 /// names. `TE: trailers` stays, because trailers are passed on; `Trailer` stays as it announces
 /// them.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    for name in named_by_connection(headers) {
-        headers.remove(name);
+    // Most messages have none or one of them, and to look at the names there are costs less than
+    // to look for each.
+    let found = OF_ONE_CONNECTION.map(|name| headers.keys().any(|key| *key == name));
+    if found[0] {
+        for name in named_by_connection(headers) {
+            headers.remove(name);
+        }
     }
-    if headers.get(TE).is_some_and(|te| !accepts_trailers(te)) {
-        headers.remove(TE);
-    } else if headers.contains_key(TE) {
-        headers.insert(TE, HeaderValue::from_static("trailers"));
-    }
-    for name in [
-        CONNECTION,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        PROXY_AUTHENTICATE,
-        PROXY_AUTHORIZATION,
-        TRANSFER_ENCODING,
-        UPGRADE,
-    ] {
+    for (name, _) in OF_ONE_CONNECTION.into_iter().zip(found).filter(|(_, found)| *found) {
+        let trailers = name == TE && headers.get(TE).is_some_and(accepts_trailers);
         headers.remove(name);
+        if trailers {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
     }
 }
 
