@@ -2,22 +2,19 @@
 
 use std::any::Any;
 use std::error::Error as StdError;
-use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::{fmt, mem};
 
 use bytes::{Buf, Bytes};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
-use crate::conn::ConnState;
+use crate::clock::Alarm;
 use crate::error::BodyError;
-use crate::pool::Lease;
+use crate::h1::{Io, RequestBody, Upstream};
 use crate::replay::Reader;
-use crate::tunnel::Tunnel;
 
 type BoxedSource = Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError>>>;
 
@@ -29,12 +26,8 @@ type BoxedSource = Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError>>>;
 pub struct Body {
     source: Source,
     guards: Vec<Box<dyn Any>>,
-    lease: Option<Lease>,
     deadline: Option<Deadline>,
-    hold: Option<Pin<Box<dyn Future<Output = ()>>>>,
     limit: Option<Limit>,
-    conn: Option<Attached>,
-    failed: Option<BodyError>,
 }
 
 #[derive(Default)]
@@ -42,25 +35,17 @@ enum Source {
     #[default]
     Empty,
     Full(Bytes),
+    Request(RequestBody),
+    Upstream(Box<Upstream>),
     Incoming(Incoming),
     Boxed(BoxedSource),
     Replay(Reader),
-    Tunnel(Box<Tunnel>),
+    Tunnel(Box<Io>),
 }
 
-/// The moment, and the timer that is only set when there is something to wait for.
 struct Deadline {
     at: Instant,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-/// The connection that the body is sent on; it is idle again when this is dropped.
-struct Attached(Arc<ConnState>);
-
-impl Drop for Attached {
-    fn drop(&mut self) {
-        self.0.idle();
-    }
+    alarm: Alarm,
 }
 
 struct Limit {
@@ -101,13 +86,8 @@ impl Body {
     /// Lets the body fail with [`BodyError::Deadline`] when it has not ended by then.
     #[must_use]
     pub fn with_deadline(mut self, at: Instant) -> Self {
-        self.deadline = Some(Deadline { at, timer: None });
+        self.deadline = Some(Deadline { at, alarm: Alarm::default() });
         self
-    }
-
-    /// When the body must have ended.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.deadline.as_ref().map(|deadline| deadline.at)
     }
 
     /// Lets the body fail with [`BodyError::TooLarge`] when it has more than `max` bytes.
@@ -117,33 +97,30 @@ impl Body {
         self
     }
 
-    /// Yields nothing before `hold` is over.
-    pub(crate) fn with_hold(mut self, hold: impl Future<Output = ()> + 'static) -> Self {
-        self.hold = Some(Box::pin(hold));
-        self
+    /// The body of a request that was accepted here.
+    pub(crate) fn request(body: RequestBody) -> Self {
+        Self::from(Source::Request(body))
     }
 
-    pub(crate) fn with_lease(mut self, lease: Lease) -> Self {
-        if self.source.is_end() {
-            lease.give_back();
-        } else {
-            self.lease = Some(lease);
-        }
-        self
+    /// The body of an upstream's answer.
+    pub(crate) fn upstream(connection: Box<Upstream>) -> Self {
+        Self::from(Source::Upstream(connection))
     }
 
+    /// An upstream that switched protocols.
+    pub(crate) fn tunnel(upstream: Io) -> Self {
+        Self::from(Source::Tunnel(Box::new(upstream)))
+    }
+
+    /// One pass over a body that may be sent again.
     pub(crate) fn replay(reader: Reader) -> Self {
         Self::from(Source::Replay(reader))
     }
 
-    pub(crate) fn tunnel(tunnel: Tunnel) -> Self {
-        Self::from(Source::Tunnel(Box::new(tunnel)))
-    }
-
-    /// Takes out the tunnel of a switch of protocols, with all that hangs on it.
-    pub(crate) fn take_tunnel(&mut self) -> Option<(Tunnel, Vec<Box<dyn Any>>)> {
+    /// Takes out the upstream of a switch of protocols, with all that hangs on the body.
+    pub(crate) fn take_tunnel(&mut self) -> Option<(Io, Vec<Box<dyn Any>>)> {
         match mem::take(&mut self.source) {
-            Source::Tunnel(tunnel) => Some((*tunnel, mem::take(&mut self.guards))),
+            Source::Tunnel(upstream) => Some((*upstream, mem::take(&mut self.guards))),
             other => {
                 self.source = other;
                 None
@@ -151,25 +128,23 @@ impl Body {
         }
     }
 
-    /// Ties the body to the connection it is sent on.
-    pub(crate) fn attach(&mut self, conn: &Arc<ConnState>) {
-        if let Some(deadline) = &self.deadline {
-            conn.limit(deadline.at);
-        }
-        self.conn = Some(Attached(Arc::clone(conn)));
+    /// When the body must have ended.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline.as_ref().map(|deadline| deadline.at)
     }
 
     fn poll_limited(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        // A source that is always ready would never let the timer be asked.
-        if self.deadline.as_ref().is_some_and(|deadline| deadline.at <= Instant::now()) {
+        // A source that is always ready would never let the alarm be asked.
+        let Some(Deadline { at, .. }) = self.deadline else { return self.poll_source(cx) };
+        if at <= Instant::now() {
             return Poll::Ready(Some(Err(BodyError::Deadline)));
         }
         let polled = self.poll_source(cx);
-        if polled.is_pending() && self.deadline.as_mut().is_some_and(|d| d.poll(cx).is_ready()) {
-            return Poll::Ready(Some(Err(BodyError::Deadline)));
+        if let (Poll::Pending, Some(deadline)) = (&polled, &mut self.deadline) {
+            deadline.alarm.set(at, cx);
         }
         polled
     }
@@ -178,10 +153,6 @@ impl Body {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(hold) = &mut self.hold {
-            std::task::ready!(hold.as_mut().poll(cx));
-            self.hold = None;
-        }
         let frame = std::task::ready!(self.source.poll(cx));
         Poll::Ready(frame.map(|frame| frame.and_then(|frame| self.count(frame))))
     }
@@ -195,20 +166,13 @@ impl Body {
     }
 
     /// Lets go of everything, at the end of the body.
-    fn end(&mut self, whole: bool) {
-        self.source = Source::Empty;
+    fn end(&mut self) {
+        match mem::take(&mut self.source) {
+            Source::Upstream(connection) => connection.give_back(),
+            other => drop(other),
+        }
         self.deadline = None;
         self.guards.clear();
-        match self.lease.take() {
-            Some(lease) if whole => lease.give_back(),
-            // A connection with half a body on it is of no use to anybody.
-            _ => (),
-        }
-        if let Some(conn) = self.conn.take()
-            && !whole
-        {
-            conn.0.reset();
-        }
     }
 }
 
@@ -221,29 +185,16 @@ impl HttpBody for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        if let Some(error) = this.failed.take() {
-            this.end(false);
-            return Poll::Ready(Some(Err(error)));
+        let polled = this.poll_limited(cx);
+        let is_end = match &polled {
+            Poll::Pending => false,
+            Poll::Ready(None | Some(Err(_))) => true,
+            Poll::Ready(Some(Ok(_))) => this.source.is_end(),
+        };
+        if is_end {
+            this.end();
         }
-        match this.poll_limited(cx) {
-            Poll::Ready(Some(Err(error))) => {
-                // hyper drops the connection at once, with what it has not written yet. Waiting
-                // for another turn lets it write what came before the failure.
-                this.failed = Some(error);
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            Poll::Ready(None) => {
-                this.end(true);
-                Poll::Ready(None)
-            }
-            other => {
-                if this.source.is_end() {
-                    this.end(true);
-                }
-                other
-            }
-        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -254,18 +205,17 @@ impl HttpBody for Body {
         match &self.source {
             Source::Empty | Source::Tunnel(_) => SizeHint::with_exact(0),
             Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Request(body) => hint(body.left()),
+            Source::Upstream(connection) => hint(connection.left()),
+            Source::Replay(body) => body.size_hint(),
             Source::Incoming(body) => body.size_hint(),
             Source::Boxed(body) => body.size_hint(),
-            Source::Replay(body) => body.size_hint(),
         }
     }
 }
 
-impl Deadline {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let at = self.at;
-        self.timer.get_or_insert_with(|| Box::pin(sleep_until(at))).as_mut().poll(cx)
-    }
+fn hint(left: Option<u64>) -> SizeHint {
+    left.map_or_else(SizeHint::default, SizeHint::with_exact)
 }
 
 impl Source {
@@ -273,9 +223,11 @@ impl Source {
         match self {
             Source::Empty | Source::Tunnel(_) => true,
             Source::Full(_) => false,
+            Source::Request(body) => body.is_end(),
+            Source::Upstream(connection) => connection.is_end(),
+            Source::Replay(body) => body.is_end_stream(),
             Source::Incoming(body) => body.is_end_stream(),
             Source::Boxed(body) => body.is_end_stream(),
-            Source::Replay(body) => body.is_end_stream(),
         }
     }
 
@@ -287,9 +239,13 @@ impl Source {
                 *self = Source::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Source::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Broken),
-            Source::Boxed(body) => body.as_mut().poll_frame(cx),
+            Source::Request(body) => body.poll_frame(cx),
+            Source::Upstream(connection) => connection.poll_frame(cx),
             Source::Replay(body) => Pin::new(body).poll_frame(cx),
+            Source::Incoming(body) => {
+                Pin::new(body).poll_frame(cx).map_err(|e| BodyError::Source(e.into()))
+            }
+            Source::Boxed(body) => body.as_mut().poll_frame(cx),
         }
     }
 }

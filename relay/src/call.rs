@@ -1,29 +1,16 @@
 //! One call, made ready for the next hop.
 
-use std::future::pending;
-use std::sync::Mutex;
-use std::time::Duration;
-
-use http::header::{EXPECT, HOST, HeaderMap, HeaderValue};
+use http::header::{HOST, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http::{Method, Request, Uri, Version};
 use http_body::Body as _;
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::body::Body;
-use crate::error::SendError;
 use crate::forwarded::Forwarded;
 use crate::headers;
 use crate::replay::Replay;
-use crate::tunnel::Tunnel;
-
-/// How long a body is held back for an upstream that does not answer `Expect: 100-continue`;
-/// such upstreams exist, and RFC 9110 10.1.1 says not to wait for ever.
-const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// How a request is changed for the next hop.
 #[derive(Clone, Debug, Default)]
@@ -45,9 +32,10 @@ pub struct Rules {
 /// [`Call::can_repeat`] says so.
 #[derive(Debug)]
 pub struct Call {
-    parts: Parts,
+    pub(crate) parts: Parts,
     body: Content,
-    pub(crate) upgrade: Option<OnUpgrade>,
+    /// Whether the client wants to switch protocols.
+    pub(crate) upgrade: bool,
     pub(crate) deadline: Option<Instant>,
 }
 
@@ -60,9 +48,13 @@ enum Content {
 
 impl Call {
     /// Passes on a client's request.
-    pub fn forward(mut request: Request<Body>, rules: &Rules) -> Self {
-        let protocol = headers::upgrade_wanted(request.headers());
-        let upgrade = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
+    pub fn forward(request: Request<Body>, rules: &Rules) -> Self {
+        // HTTP/1.0 knows no switch of protocols (RFC 9110 7.8).
+        let protocol = match request.version() {
+            Version::HTTP_11 => headers::upgrade_wanted(request.headers()),
+            _ => None,
+        };
+        let upgrade = protocol.is_some();
         let (mut parts, mut body) = request.into_parts();
         host_from_uri(&parts.uri, &mut parts.headers);
         headers::strip_hop_by_hop(&mut parts.headers);
@@ -86,7 +78,7 @@ impl Call {
     /// A request of our own. Its URI is path and query; `Host` must be set.
     pub fn new(request: Request<Body>, deadline: Option<Instant>) -> Self {
         let (parts, body) = request.into_parts();
-        Self { parts, body: Content::new(body), upgrade: None, deadline }
+        Self { parts, body: Content::new(body), upgrade: false, deadline }
     }
 
     /// Whether the whole of it can be sent again: what was read of its body is still there.
@@ -97,19 +89,20 @@ impl Call {
         }
     }
 
+    /// The body, from its start. `None` when it cannot be repeated.
+    pub(crate) fn body(&self) -> Option<Body> {
+        match &self.body {
+            Content::Empty => Some(Body::empty()),
+            Content::Some(replay) => replay.read().map(Body::replay),
+        }
+    }
+
     /// The request, from its start. `None` when it cannot be repeated.
     pub(crate) fn request(&self) -> Option<Request<Body>> {
-        let body = match &self.body {
-            Content::Empty => Body::empty(),
-            Content::Some(replay) => Body::replay(replay.read()?),
-        };
-        let mut request = Request::new(body);
+        let mut request = Request::new(self.body()?);
         request.method_mut().clone_from(&self.parts.method);
         request.uri_mut().clone_from(&self.parts.uri);
         request.headers_mut().clone_from(&self.parts.headers);
-        if expects_continue(request.headers()) {
-            hold_body(&mut request);
-        }
         Some(request)
     }
 
@@ -148,7 +141,7 @@ impl Call {
 
     /// Whether the client wants to switch protocols.
     pub fn wants_upgrade(&self) -> bool {
-        self.upgrade.is_some()
+        self.upgrade
     }
 
     /// Changes path and query.
@@ -168,25 +161,6 @@ impl Content {
     }
 }
 
-/// Makes an upstream's answer fit for the client.
-pub(crate) fn answer(
-    mut response: Response<Incoming>,
-    upgrade: &mut Option<OnUpgrade>,
-) -> Result<Response<Body>, SendError> {
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        headers::strip_hop_by_hop(response.headers_mut());
-        return Ok(response.map(Body::from));
-    }
-    let protocol = headers::upgrade_wanted(response.headers());
-    let (Some(client), Some(protocol)) = (upgrade.take(), protocol) else {
-        return Err(SendError::UnaskedUpgrade);
-    };
-    let upstream = hyper::upgrade::on(&mut response);
-    headers::strip_hop_by_hop(response.headers_mut());
-    headers::set_upgrade(response.headers_mut(), protocol);
-    Ok(response.map(|_| Body::tunnel(Tunnel { client, upstream })))
-}
-
 /// A request line with a whole URL overrides `Host` (RFC 9112 3.2.2).
 fn host_from_uri(uri: &Uri, headers: &mut HeaderMap) {
     if let Some(authority) = uri.authority()
@@ -203,33 +177,4 @@ fn origin_form(uri: Uri, path: Option<&PathAndQuery>) -> Uri {
         None => uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")),
     };
     Uri::from(path)
-}
-
-fn expects_continue(headers: &HeaderMap) -> bool {
-    headers.get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"))
-}
-
-/// Holds the body back until the upstream wants it. Reading the body is what makes our server
-/// say `100 Continue` to the client, so the upstream's decision reaches it.
-fn hold_body(request: &mut Request<Body>) {
-    let (open, opened) = oneshot::channel();
-    let open = Mutex::new(Some(open));
-    hyper::ext::on_informational(request, move |answer| {
-        let open = open.lock().ok().and_then(|mut open| open.take());
-        if let (StatusCode::CONTINUE, Some(open)) = (answer.status(), open) {
-            let _ = open.send(());
-        }
-    });
-    let hold = async move {
-        let wanted = async move {
-            if opened.await.is_err() {
-                // The answer came without it: the body is not wanted. Reading it now would say
-                // the opposite to the client.
-                pending::<()>().await;
-            }
-        };
-        let _ = timeout(CONTINUE_WAIT, wanted).await;
-    };
-    let body = std::mem::take(request.body_mut());
-    *request.body_mut() = body.with_hold(hold);
 }

@@ -1,7 +1,25 @@
 //! What can go wrong on the data path.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::io;
+
+/// What is wrong with a connection.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    /// The other side ended it in the middle of a message.
+    #[error("the other side closed the connection too early")]
+    Closed,
+    /// Reading or writing failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// HTTP/2 failed.
+    #[error(transparent)]
+    Http2(#[from] hyper::Error),
+    /// What the other side sent is no proper HTTP, or can be read in more than one way.
+    #[error("the other side sent no proper HTTP: {0}")]
+    Malformed(Cow<'static, str>),
+}
 
 /// Why a body ended before its end. Whoever sends the body resets the connection then, so that
 /// nobody takes what came so far for the whole.
@@ -13,9 +31,12 @@ pub enum BodyError {
     /// The body is larger than allowed.
     #[error("the body is larger than {0} bytes")]
     TooLarge(u64),
+    /// The body came more slowly than allowed.
+    #[error("the body came more slowly than {0} bytes per second")]
+    TooSlow(u64),
     /// The connection that the body came from broke.
-    #[error("the connection broke in mid-body")]
-    Broken(#[source] hyper::Error),
+    #[error("the connection broke in mid-body: {0}")]
+    Broken(#[source] WireError),
     /// The body is sent again, by another reader.
     #[error("the body is being sent again")]
     Superseded,
@@ -27,12 +48,12 @@ pub enum BodyError {
 /// Why there is no answer from an upstream.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// No connection could be made. Nothing was sent, so the call may go elsewhere.
+    /// Nothing was sent, as no connection could be made. So the call may go elsewhere.
     #[error("cannot connect: {0}")]
     NotSent(#[source] io::Error),
     /// The connection broke after (part of) the request may have been sent.
     #[error("the connection broke before an answer: {0}")]
-    Broken(#[source] hyper::Error),
+    Broken(#[source] WireError),
     /// The upstream does not speak HTTP/2, which this call needs.
     #[error("it does not speak HTTP/2 with prior knowledge (h2c), as gRPC servers without TLS do")]
     NoHttp2,

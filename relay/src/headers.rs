@@ -65,7 +65,7 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     names
 }
 
-fn accepts_trailers(te: &HeaderValue) -> bool {
+pub(crate) fn accepts_trailers(te: &HeaderValue) -> bool {
     te.as_bytes().split(|b| *b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 

@@ -7,10 +7,11 @@
 
 mod body;
 mod call;
-mod conn;
+mod clock;
 mod error;
 mod forwarded;
 pub mod grpc;
+mod h1;
 mod headers;
 mod http2;
 mod listener;
@@ -24,12 +25,12 @@ mod target;
 pub mod threads;
 #[cfg(feature = "tls")]
 mod tls;
-mod tunnel;
 
 pub use body::Body;
 pub use call::{Call, Rules};
-pub use error::{BodyError, SendError};
+pub use error::{BodyError, SendError, WireError};
 pub use forwarded::Forwarded;
+pub use h1::BodyRate;
 pub use headers::strip_hop_by_hop;
 pub use listener::Listener;
 pub use pool::{Pool, PoolOptions};

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::stream::{Arrival, Peer, Stream};
 #[cfg(feature = "tls")]
@@ -85,8 +85,8 @@ impl Listener {
     pub(crate) async fn accept(&self) -> io::Result<(Arrival, Peer)> {
         match self {
             Listener::Tcp(listener) => {
-                let (stream, address) = accept_tcp(listener).await?;
-                Ok((Arrival::Plain(Stream::Tcp(stream)), Peer::Tcp(address)))
+                let (stream, address) = listener.accept().await?;
+                Ok((Arrival::Plain(Stream::Tcp(prepared(stream))), Peer::Tcp(address)))
             }
             Listener::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
@@ -94,20 +94,70 @@ impl Listener {
             }
             #[cfg(feature = "tls")]
             Listener::Tls(listener, tls) => {
-                let (stream, address) = accept_tcp(listener).await?;
-                Ok((Arrival::Tls(stream, tls.clone()), Peer::Tls(address)))
+                let (stream, address) = listener.accept().await?;
+                Ok((Arrival::Tls(prepared(stream), tls.clone()), Peer::Tls(address)))
             }
+        }
+    }
+
+    /// Accepts whoever waits already, then closes.
+    pub(crate) fn accept_rest(self, mut accepted: impl FnMut(Arrival, Peer)) {
+        match self {
+            Listener::Tcp(listener) => all_tcp(listener, |stream, address| {
+                accepted(Arrival::Plain(Stream::Tcp(stream)), Peer::Tcp(address));
+            }),
+            Listener::Unix(listener) => {
+                let Ok(listener) = listener.into_std() else { return };
+                while let Some((stream, _)) = at_once(|| listener.accept()) {
+                    let stream =
+                        stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream));
+                    if let Ok(stream) = stream {
+                        accepted(Arrival::Plain(Stream::Unix(stream)), Peer::Unix);
+                    }
+                }
+            }
+            #[cfg(feature = "tls")]
+            Listener::Tls(listener, tls) => all_tcp(listener, |stream, address| {
+                accepted(Arrival::Tls(stream, tls.clone()), Peer::Tls(address));
+            }),
         }
     }
 }
 
-async fn accept_tcp(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    let (stream, address) = listener.accept().await?;
+fn all_tcp(listener: TcpListener, mut accepted: impl FnMut(TcpStream, SocketAddr)) {
+    // Directly, as the runtime does not know yet of who came this instant.
+    let Ok(listener) = listener.into_std() else { return };
+    while let Some((stream, address)) = at_once(|| listener.accept()) {
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        if let Ok(stream) = stream {
+            accepted(prepared(stream), address);
+        }
+    }
+}
+
+/// The next connection, if there is one; clients that left again are passed over.
+fn at_once<T>(mut accept: impl FnMut() -> io::Result<T>) -> Option<T> {
+    loop {
+        match accept() {
+            Ok(accepted) => return Some(accepted),
+            Err(error) if is_of_one_connection(&error) => (),
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Whether `accept` failed because of the client that it was about to return.
+pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+fn prepared(stream: TcpStream) -> TcpStream {
     // Options that fail to be set make a slower connection, not a broken one.
     let _ = stream.set_nodelay(true);
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
     let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
-    Ok((stream, address))
+    stream
 }
 
 fn bind_one(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {

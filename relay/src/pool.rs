@@ -2,22 +2,26 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::error::Error as _;
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::rc::{Rc, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use http::Response;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use http::header::HOST;
 use tokio::task::spawn_local;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::body::Body;
-use crate::call::{self, Call};
+use crate::call::Call;
+use crate::clock::Alarm;
 use crate::error::{BodyError, SendError};
 use crate::grpc;
+use crate::h1::{Sent, Upstream};
 use crate::http2::Upstreams;
+use crate::stream::Stream;
 use crate::target::Target;
 
 /// How a pool treats its connections.
@@ -57,22 +61,15 @@ struct Inner {
 
 /// The unused connections to one target.
 #[derive(Debug)]
-struct Slot {
+pub(crate) struct Slot {
     idle: RefCell<Vec<Idle>>,
     pool: Weak<Inner>,
 }
 
 #[derive(Debug)]
 struct Idle {
-    sender: SendRequest<Body>,
+    connection: Box<Upstream>,
     since: Instant,
-}
-
-/// A connection in use, and where it goes afterwards.
-#[derive(Debug)]
-pub(crate) struct Lease {
-    sender: SendRequest<Body>,
-    slot: Rc<Slot>,
 }
 
 impl Pool {
@@ -92,13 +89,20 @@ impl Pool {
         target: &Target,
         call: &mut Call,
     ) -> Result<Response<Body>, SendError> {
+        // Clients that speak HTTP/1.0 may leave it out, but we speak 1.1 (RFC 9112 3.2).
+        if !call.headers().contains_key(HOST) {
+            call.headers_mut().insert(HOST, target.host());
+        }
         let Some(deadline) = call.deadline else {
             return self.exchange(target, call).await;
         };
-        match timeout_at(deadline, self.exchange(target, call)).await {
-            Ok(answer) => Ok(answer?.map(|body| body.with_deadline(deadline))),
-            Err(_) => Err(SendError::Deadline),
-        }
+        let mut exchange = pin!(self.exchange(target, call));
+        let mut alarm = Alarm::default();
+        let answer = poll_fn(|cx| match exchange.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(answer),
+            Poll::Pending => alarm.poll(deadline, cx).map(|()| Err(SendError::Deadline)),
+        });
+        Ok(answer.await?.map(|body| body.with_deadline(deadline)))
     }
 
     async fn exchange(
@@ -111,54 +115,41 @@ impl Pool {
         }
         let slot = self.slot(target);
         let mut broken = None;
-        let mut reused = slot.checkout(self.0.options.idle_timeout);
-        loop {
-            let fresh = reused.is_none();
-            let mut sender = match reused.take() {
-                Some(sender) => sender,
-                // Once something may have been sent, the call must not go elsewhere: it may be
-                // what brought the upstream down.
-                None => match self.connect(target).await {
-                    Ok(sender) => sender,
-                    Err(source) => {
-                        return Err(broken.map_or(SendError::NotSent(source), cause));
-                    }
-                },
-            };
-            let Some(request) = call.request() else {
-                return Err(broken.map_or(SendError::RequestBody(BodyError::Superseded), cause));
-            };
-            match sender.try_send_request(request).await {
-                Ok(response) => {
-                    let lease = Lease { sender, slot };
-                    let answer = call::answer(response, &mut call.upgrade)?;
-                    return Ok(answer.map(|body| body.with_lease(lease)));
+        if let Some(used) = slot.checkout(self.0.options.idle_timeout) {
+            match used.send(call, body_of(call)?, Rc::clone(&slot)).await {
+                Sent::Answer(response) => return Ok(response),
+                Sent::Failed(error) => return Err(error),
+                Sent::Unanswered { source, .. } if !call.can_repeat() => {
+                    return Err(SendError::Broken(source));
                 }
-                // The peer of a used connection may have been closing it this instant: then
-                // nothing is answered, and the call goes out once more, on a new one.
-                Err(failed) => {
-                    let error = failed.into_error();
-                    let repeat = !fresh && !error.is_parse() && !error.is_user();
-                    if !repeat || !call.can_repeat() {
-                        return Err(cause(error));
-                    }
-                    broken = Some(error);
-                }
+                // Its peer was closing it that instant: the call goes out once more.
+                Sent::Unanswered { source, written } => broken = written.then_some(source),
+            }
+        }
+        let connection = match self.connect(target).await {
+            Ok(stream) => Upstream::new(stream),
+            // Once something was sent, the call must not go elsewhere: it may be what brought the
+            // upstream down.
+            Err(source) => {
+                return Err(broken.map_or(SendError::NotSent(source), SendError::Broken));
+            }
+        };
+        match connection.send(call, body_of(call)?, slot).await {
+            Sent::Answer(response) => Ok(response),
+            Sent::Failed(error) => Err(error),
+            Sent::Unanswered { source, written } if written || broken.is_some() => {
+                Err(SendError::Broken(source))
+            }
+            Sent::Unanswered { source, .. } => {
+                Err(SendError::NotSent(io::Error::new(io::ErrorKind::ConnectionReset, source)))
             }
         }
     }
 
-    async fn connect(&self, target: &Target) -> io::Result<SendRequest<Body>> {
-        let stream = timeout(self.0.options.connect_timeout, target.connect())
+    async fn connect(&self, target: &Target) -> io::Result<Stream> {
+        timeout(self.0.options.connect_timeout, target.connect())
             .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        let (sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        // Whoever waits for an answer is told of errors; between answers nobody minds.
-        spawn_local(async move {
-            let _ = connection.with_upgrades().await;
-        });
-        Ok(sender)
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
     }
 
     fn slot(&self, target: &Target) -> Rc<Slot> {
@@ -175,14 +166,9 @@ impl Pool {
     }
 }
 
-/// Tells a request body that failed from a connection that broke.
-fn cause(error: hyper::Error) -> SendError {
-    let body = error.source().and_then(|source| source.downcast_ref::<BodyError>());
-    match body {
-        Some(BodyError::TooLarge(max)) => SendError::RequestBody(BodyError::TooLarge(*max)),
-        Some(_) => SendError::RequestBody(BodyError::Broken(error)),
-        None => SendError::Broken(error),
-    }
+/// The call's body from its start.
+fn body_of(call: &Call) -> Result<Body, SendError> {
+    call.body().ok_or(SendError::RequestBody(BodyError::Superseded))
 }
 
 /// Closes connections that lay unused for too long; ends when there are none.
@@ -192,7 +178,7 @@ async fn sweep(pool: Weak<Inner>, every: Duration) {
         let Some(pool) = pool.upgrade() else { return };
         let mut targets = pool.targets.borrow_mut();
         targets.retain(|_, slot| {
-            slot.idle.borrow_mut().retain(|idle| idle.is_fresh(every));
+            slot.idle.borrow_mut().retain(|idle| idle.is_good(every));
             !slot.idle.borrow().is_empty() || Rc::strong_count(slot) > 1
         });
         if targets.is_empty() {
@@ -202,30 +188,28 @@ async fn sweep(pool: Weak<Inner>, every: Duration) {
 }
 
 impl Slot {
-    /// The connection that was used last and is free, if any.
-    fn checkout(&self, max_idle: Duration) -> Option<SendRequest<Body>> {
+    /// The connection that was used last and is still good, if any.
+    fn checkout(&self, max_idle: Duration) -> Option<Box<Upstream>> {
+        loop {
+            let idle = self.idle.borrow_mut().pop()?;
+            if idle.is_good(max_idle) {
+                return Some(idle.connection);
+            }
+        }
+    }
+
+    /// Keeps a connection for the next call.
+    pub(crate) fn put(&self, connection: Box<Upstream>) {
+        let Some(pool) = self.pool.upgrade() else { return };
         let mut idle = self.idle.borrow_mut();
-        // One whose request is still being sent although its answer is complete is not free yet,
-        // and stays.
-        idle.retain(|idle| idle.is_fresh(max_idle));
-        let at = idle.iter().rposition(|idle| idle.sender.is_ready())?;
-        Some(idle.remove(at).sender)
+        if idle.len() < pool.options.max_idle {
+            idle.push(Idle { connection, since: Instant::now() });
+        }
     }
 }
 
 impl Idle {
-    fn is_fresh(&self, max_idle: Duration) -> bool {
-        !self.sender.is_closed() && self.since.elapsed() < max_idle
-    }
-}
-
-impl Lease {
-    /// Puts the connection back for the next request.
-    pub(crate) fn give_back(self) {
-        let Some(pool) = self.slot.pool.upgrade() else { return };
-        let mut idle = self.slot.idle.borrow_mut();
-        if !self.sender.is_closed() && idle.len() < pool.options.max_idle {
-            idle.push(Idle { sender: self.sender, since: Instant::now() });
-        }
+    fn is_good(&self, max_idle: Duration) -> bool {
+        self.since.elapsed() < max_idle && self.connection.is_quiet()
     }
 }

@@ -1,37 +1,30 @@
 //! Accepting connections and answering calls.
 
-use std::cell::Cell;
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::future::Future;
-use std::io;
-use std::pin::pin;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http::header::{HOST, HeaderValue, TRANSFER_ENCODING};
-use http::{Method, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::sync::{Notify, watch};
-use tokio::task::spawn_local;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
+use http::{Request, Response, StatusCode};
+use slab::Slab;
+use tokio::sync::Notify;
+use tokio::task::{spawn_local, yield_now};
+use tokio::time::{sleep, timeout};
 
 use crate::body::Body;
-use crate::conn::{ConnState, PhaseLimits, Socket};
-use crate::http2::{self, Opening, Rewind};
-use crate::listener::Listener;
+use crate::h1::{self, BodyRate};
+use crate::http2;
+use crate::listener::{Listener, is_of_one_connection};
 use crate::shutdown::Shutdown;
-use crate::stream::{Arrival, Peer, Stream};
+use crate::stream::{Arrival, Peer};
 
 /// Pause after a failed `accept`, so that running out of file descriptors does not become a
 /// loop that eats the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// How long a client that has sent nothing yet may still send its request after the signal to end.
-const NEWCOMER: Duration = Duration::from_millis(500);
 
 /// How a server treats its clients.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +37,10 @@ pub struct ServeOptions {
     pub max_head_bytes: usize,
     /// Most bytes of a request's target; more is answered with 414.
     pub max_uri_bytes: usize,
+    /// How fast a request's body must come, while it is waited for; `None` for any speed.
+    pub min_body_rate: Option<BodyRate>,
+    /// How long a client may take nothing of its answer.
+    pub write_stall_timeout: Duration,
     /// Most connections at a time; further ones wait in the kernel's queue.
     pub max_connections: usize,
     /// How long calls in flight may go on after the signal to end.
@@ -55,8 +52,10 @@ impl Default for ServeOptions {
         Self {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
-            max_head_bytes: 1 << 20,
+            max_head_bytes: 64 << 10,
             max_uri_bytes: 32 << 10,
+            min_body_rate: None,
+            write_stall_timeout: Duration::from_secs(60),
             max_connections: usize::MAX,
             drain_timeout: Duration::from_secs(30),
         }
@@ -67,7 +66,9 @@ impl Default for ServeOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     Serve,
+    /// No new requests.
     Drain,
+    /// Nothing any more.
     Abort,
 }
 
@@ -75,10 +76,10 @@ pub(crate) enum Stage {
 struct Server<H> {
     handler: H,
     options: ServeOptions,
-    http: http1::Builder,
-    live: Cell<usize>,
+    stage: Cell<Stage>,
+    /// The tasks of the connections.
+    live: RefCell<Slab<Option<Waker>>>,
     ended: Notify,
-    stage: watch::Sender<Stage>,
 }
 
 /// Answers calls until the signal to end, then finishes those in flight, within
@@ -94,23 +95,22 @@ pub async fn serve<H, F>(
     H: Fn(Request<Body>, Peer) -> F + 'static,
     F: Future<Output = Response<Body>> + 'static,
 {
-    let mut http = http1::Builder::new();
-    let head = options.max_head_bytes.max(8 << 10);
-    http.max_buf_size(head).max_header_size(head).header_read_timeout(None);
     let server = Rc::new(Server {
         handler,
         options,
-        http,
-        live: Cell::new(0),
+        stage: Cell::new(Stage::Serve),
+        live: RefCell::default(),
         ended: Notify::new(),
-        stage: watch::Sender::new(Stage::Serve),
     });
     tokio::select! {
         biased;
         () = shutdown.wait() => (),
         never = accept_all(&server, &listener) => match never {},
     }
-    drop(listener);
+    // Whoever is in the queue was promised an answer. So was who has sent a request on a connection
+    // that looks idle; in one turn of the runtime all that is known to the kernel is known here.
+    listener.accept_rest(|arrival, peer| server.spawn(arrival, peer));
+    yield_now().await;
     server.drain().await;
 }
 
@@ -120,14 +120,11 @@ where
     F: Future<Output = Response<Body>> + 'static,
 {
     loop {
-        while server.live.get() >= server.options.max_connections {
+        while server.live.borrow().len() >= server.options.max_connections {
             server.ended.notified().await;
         }
         match listener.accept().await {
-            Ok((arrival, peer)) => {
-                let live = Live::new(server);
-                spawn_local(async move { live.0.client(arrival, peer).await });
-            }
+            Ok((arrival, peer)) => server.spawn(arrival, peer),
             Err(e) if is_of_one_connection(&e) => (),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections");
@@ -137,48 +134,26 @@ where
     }
 }
 
-/// Whether `accept` failed because of the client that it was about to return.
-fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
-}
-
-/// Counts a connection or a tunnel as long as it lives.
-struct Live<H>(Rc<Server<H>>);
-
-impl<H> Live<H> {
-    fn new(server: &Rc<Server<H>>) -> Self {
-        server.live.set(server.live.get() + 1);
-        Self(Rc::clone(server))
-    }
-}
-
-impl<H> Drop for Live<H> {
-    fn drop(&mut self) {
-        self.0.live.set(self.0.live.get() - 1);
-        self.0.ended.notify_one();
-    }
-}
-
 impl<H> Server<H> {
     async fn drain(&self) {
-        self.stage.send_replace(Stage::Drain);
+        self.enter(Stage::Drain);
         if timeout(self.options.drain_timeout, self.all_ended()).await.is_err() {
-            self.stage.send_replace(Stage::Abort);
+            self.enter(Stage::Abort);
             self.all_ended().await;
         }
     }
 
-    async fn all_ended(&self) {
-        while self.live.get() > 0 {
-            self.ended.notified().await;
+    fn enter(&self, stage: Stage) {
+        self.stage.set(stage);
+        for (_, task) in self.live.borrow().iter() {
+            task.as_ref().map(Waker::wake_by_ref);
         }
     }
 
-    /// Returns when connections are to be cut.
-    async fn aborted(&self) {
-        let mut stage = self.stage.subscribe();
-        let _ = stage.wait_for(|stage| *stage == Stage::Abort).await;
+    async fn all_ended(&self) {
+        while !self.live.borrow().is_empty() {
+            self.ended.notified().await;
+        }
     }
 }
 
@@ -187,156 +162,105 @@ where
     H: Fn(Request<Body>, Peer) -> F + 'static,
     F: Future<Output = Response<Body>> + 'static,
 {
-    /// One client, whatever it speaks.
-    async fn client(self: &Rc<Self>, arrival: Arrival, peer: Peer) {
-        let greeting = arrival.greet(self.options.header_timeout);
-        let stream = tokio::select! {
-            stream = greeting => stream,
-            () = self.aborted() => None,
-        };
-        let Some(stream) = stream else { return };
-        let Some((opening, stream)) = self.opening(stream).await else { return };
-        if opening == Opening::Http2 {
-            let server = Rc::clone(self);
-            let handler = move |request| (server.handler)(request, peer);
-            let stage = self.stage.subscribe();
-            return http2::serve(stream, self.options, stage, handler).await;
-        }
-        self.connection(stream, peer).await;
+    /// Serves a connection in a task of its own.
+    fn spawn(self: &Rc<Self>, arrival: Arrival, peer: Peer) {
+        let key = self.live.borrow_mut().insert(None);
+        let live = Live { server: Rc::clone(self), key };
+        spawn_local(async move { live.client(arrival, peer).await });
+    }
+}
+
+/// A connection's place in its server. Dropping it gives the place up.
+pub(crate) struct Live<H> {
+    server: Rc<Server<H>>,
+    key: usize,
+}
+
+impl<H> Live<H> {
+    pub(crate) fn options(&self) -> &ServeOptions {
+        &self.server.options
     }
 
-    /// Waits for the first bytes, not too long.
-    async fn opening(&self, stream: Stream) -> Option<(Opening, Rewind<Stream>)> {
-        let begun = Notify::new();
-        let mut stage = self.stage.subscribe();
-        tokio::select! {
-            opened = http2::open(stream, || begun.notify_one()) => opened,
-            () = async {
-                let _ = stage.wait_for(|stage| *stage != Stage::Serve).await;
-                // Who has just connected is about to ask, and nobody else would answer.
-                sleep(NEWCOMER).await;
-            } => None,
-            () = async {
-                if timeout(self.options.idle_timeout, begun.notified()).await.is_ok() {
-                    sleep(self.options.header_timeout).await;
-                }
-            } => None,
-        }
-    }
-
-    async fn connection(self: &Rc<Self>, stream: Rewind<Stream>, peer: Peer) {
-        let state = ConnState::new();
-        let socket = TokioIo::new(Socket::new(stream, Arc::clone(&state)));
-        let service = service_fn(|request| self.call(request, peer, &state));
-        let mut connection = pin!(self.http.serve_connection(socket, service).with_upgrades());
-        let mut stage = self.stage.subscribe();
-        let mut told = false;
-        let mut timer = pin!(sleep_until(self.next_check(&state)));
-        loop {
-            tokio::select! {
-                biased;
-                // Errors here are the client's: it went away, or sent no HTTP.
-                _ = connection.as_mut() => return,
-                _ = stage.wait_for(|s| *s == Stage::Abort || (*s == Stage::Drain && !told)) => {
-                    if *self.stage.borrow() == Stage::Abort {
-                        return state.reset();
-                    }
-                    told = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                () = timer.as_mut() => {
-                    let limits = self.phase_limits();
-                    if state.expires(limits).is_some_and(|at| at <= Instant::now()) {
-                        if !state.is_idle() {
-                            state.reset();
-                        }
-                        return;
-                    }
-                    timer.as_mut().reset(self.next_check(&state));
-                }
+    /// What to do now; the task is woken when that changes.
+    pub(crate) fn stage(&self, cx: &Context<'_>) -> Stage {
+        if let Some(task) = self.server.live.borrow_mut().get_mut(self.key) {
+            match task {
+                Some(task) => task.clone_from(cx.waker()),
+                None => *task = Some(cx.waker().clone()),
             }
         }
+        self.server.stage.get()
     }
 
-    async fn call(
-        self: &Rc<Self>,
-        request: Request<Incoming>,
-        peer: Peer,
-        state: &Arc<ConnState>,
-    ) -> Result<Response<Body>, Infallible> {
-        let ambiguous = state.busy(request.headers().contains_key(TRANSFER_ENCODING));
-        let request = request.map(Body::from);
-        let mut response = match self.refuse(&request, ambiguous) {
-            None => (self.handler)(request, peer).await,
-            Some(refusal) => refusal,
+    /// Whether more requests are wanted.
+    pub(crate) fn is_serving(&self) -> bool {
+        self.server.stage.get() == Stage::Serve
+    }
+
+    /// Returns the stage as soon as it is `wanted` or later.
+    pub(crate) async fn reached(&self, wanted: Stage) -> Stage {
+        poll_fn(|cx| match self.stage(cx) {
+            stage if stage >= wanted => Poll::Ready(stage),
+            _ => Poll::Pending,
+        })
+        .await
+    }
+
+    /// What the handler makes of a request.
+    pub(crate) fn call<F>(&self, request: Request<Body>, peer: Peer) -> F
+    where
+        H: Fn(Request<Body>, Peer) -> F,
+    {
+        (self.server.handler)(request, peer)
+    }
+}
+
+impl<H, F> Live<H>
+where
+    H: Fn(Request<Body>, Peer) -> F + 'static,
+    F: Future<Output = Response<Body>> + 'static,
+{
+    /// Serves one client, whatever it speaks.
+    async fn client(&self, arrival: Arrival, peer: Peer) {
+        let stream = match arrival {
+            Arrival::Plain(stream) => Some(stream),
+            #[cfg(feature = "tls")]
+            shaking => Box::pin(self.greet(shaking)).await,
         };
-        if let Some((tunnel, guards)) = response.body_mut().take_tunnel() {
-            let live = Live::new(self);
-            spawn_local(async move {
-                tokio::select! {
-                    () = tunnel.run(guards) => (),
-                    () = live.0.aborted() => (),
-                }
-            });
-        } else {
-            response.body_mut().attach(state);
+        let Some(stream) = stream else { return };
+        if let Some(io) = h1::serve_connection(h1::Io::new(stream), peer, self).await {
+            let server = Rc::clone(&self.server);
+            let handler = move |request| (server.handler)(request, peer);
+            Box::pin(http2::serve(io, self, handler)).await;
         }
-        Ok(response)
     }
+}
 
-    /// Answers requests that no handler should see.
-    fn refuse(&self, request: &Request<Body>, ambiguous: bool) -> Option<Response<Body>> {
-        let refusal = |status, text| Some(refusal(status, text));
-        if ambiguous {
-            // Another hop may believe the other one (RFC 9112 6.1).
-            let text = "a request has Content-Length or Transfer-Encoding, not both";
-            return refusal(StatusCode::BAD_REQUEST, text);
+#[cfg(feature = "tls")]
+impl<H> Live<H> {
+    async fn greet(&self, arrival: Arrival) -> Option<crate::stream::Stream> {
+        tokio::select! {
+            stream = arrival.greet(self.options().header_timeout) => stream,
+            _ = self.reached(Stage::Abort) => None,
         }
-        let uri = request.uri();
-        if request.method() == Method::CONNECT {
-            return refusal(StatusCode::NOT_IMPLEMENTED, "CONNECT is not supported");
-        }
-        if uri.path_and_query().is_some_and(|p| p.as_str().len() > self.options.max_uri_bytes) {
-            return refusal(StatusCode::URI_TOO_LONG, "the request target is too long");
-        }
-        // Any other coding would have to be undone here, or be passed on and be misread there.
-        let codings = request.headers().get_all(TRANSFER_ENCODING);
-        let chunked = |v: &HeaderValue| v.as_bytes().eq_ignore_ascii_case(b"chunked");
-        let mut codings = codings.iter();
-        if codings.next().is_some_and(|v| !chunked(v)) || codings.next().is_some() {
-            return refusal(
-                StatusCode::NOT_IMPLEMENTED,
-                "only chunked transfer coding is supported",
-            );
-        }
-        let hosts = request.headers().get_all(HOST).iter().count();
-        let needs_host = request.version() == Version::HTTP_11 && uri.authority().is_none();
-        if hosts > 1 || (hosts == 0 && needs_host) {
-            return refusal(StatusCode::BAD_REQUEST, "a request needs one Host header");
-        }
-        None
     }
+}
 
-    fn phase_limits(&self) -> PhaseLimits {
-        PhaseLimits { header: self.options.header_timeout, idle: self.options.idle_timeout }
-    }
-
-    /// When to look again whether the connection has used up its time. Phases change without
-    /// notice, so that is often enough for the shortest of them.
-    fn next_check(&self, state: &ConnState) -> Instant {
-        let soon = Instant::now() + self.options.header_timeout.min(self.options.idle_timeout);
-        state.expires(self.phase_limits()).map_or(soon, |at| at.min(soon))
+impl<H> Drop for Live<H> {
+    fn drop(&mut self) {
+        self.server.live.borrow_mut().try_remove(self.key);
+        self.server.ended.notify_one();
     }
 }
 
 /// An answer of this hop to a request that is not taken. The connection is closed after it, as
 /// what follows on it cannot be trusted.
-pub(crate) fn refusal(status: StatusCode, text: &'static str) -> Response<Body> {
-    let mut response = Response::new(Body::from(text));
+pub(crate) fn refusal(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Response<Body> {
+    let mut response = Response::new(Body::from(text.into().into_owned()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
     headers.insert("x-faas-error", HeaderValue::from_static("bad_request"));
     response
 }

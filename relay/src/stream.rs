@@ -56,14 +56,12 @@ pub(crate) enum Arrival {
     Tls(TcpStream, crate::tls::Tls),
 }
 
+#[cfg(feature = "tls")]
 impl Arrival {
     /// Shakes hands within `limit`, when that is to be done. `None` when the client does not.
     pub(crate) async fn greet(self, limit: Duration) -> Option<Stream> {
-        #[cfg(not(feature = "tls"))]
-        let _ = limit;
         match self {
             Self::Plain(stream) => Some(stream),
-            #[cfg(feature = "tls")]
             Self::Tls(stream, tls) => match tls.accept(stream, limit).await {
                 Ok(stream) => Some(Stream::Tls(Box::new(stream))),
                 Err(error) => {
@@ -87,6 +85,32 @@ impl Stream {
         };
         // A socket that is broken already needs no reset.
         let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
+    }
+}
+
+impl Stream {
+    /// Ready when there may be something to read, or the end.
+    pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(stream) => stream.poll_read_ready(cx),
+            Stream::Unix(stream) => stream.poll_read_ready(cx),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => match stream.get_ref() {
+                // Some was decrypted and not read yet.
+                (_, tls) if !tls.wants_read() => Poll::Ready(Ok(())),
+                (tcp, _) => tcp.poll_read_ready(cx),
+            },
+        }
+    }
+
+    /// Reads what is there without waiting.
+    pub(crate) fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.try_read(buf),
+            Stream::Unix(stream) => stream.try_read(buf),
+            #[cfg(feature = "tls")]
+            Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
+use http::HeaderValue;
 use rustix::fs::{FileType, Mode, OFlags};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::sleep;
@@ -30,6 +31,15 @@ impl Target {
     /// The unix socket at `path`.
     pub fn unix(path: impl AsRef<Path>) -> Self {
         Target::Unix(path.as_ref().as_os_str().into())
+    }
+
+    /// What `Host` says when nobody has said it.
+    pub(crate) fn host(&self) -> HeaderValue {
+        let tcp = match self {
+            Target::Tcp(address) => HeaderValue::from_str(&address.to_string()).ok(),
+            Target::Unix(_) => None,
+        };
+        tcp.unwrap_or(HeaderValue::from_static("localhost"))
     }
 
     /// Opens a connection.

@@ -12,7 +12,7 @@ mod streams;
 mod upstream;
 
 pub(crate) use serve::serve;
-pub(crate) use sniff::{Opening, Rewind, open};
+pub(crate) use sniff::Opening;
 pub(crate) use upstream::Upstreams;
 
 /// What a client with prior knowledge of HTTP/2 sends first (RFC 9113 3.4).

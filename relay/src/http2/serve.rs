@@ -13,8 +13,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::MAX_HEAD_BYTES;
@@ -22,7 +20,8 @@ use super::exec::Exec;
 use super::request::translate;
 use super::streams::{Sent, Streams};
 use crate::body::Body;
-use crate::server::{ServeOptions, Stage, refusal};
+use crate::h1::Io;
+use crate::server::{Live, ServeOptions, Stage, refusal};
 
 /// Calls of one connection at a time.
 const MAX_STREAMS: u32 = 128;
@@ -40,18 +39,14 @@ const PING_AFTER: Duration = Duration::from_secs(30);
 /// How long it may take to say so.
 const PONG_WITHIN: Duration = Duration::from_secs(20);
 
-/// Serves the connection until it ends, by itself or because `stage` says so. Every stream goes to
+/// Serves the connection until it ends, by itself or because `live` says so. Every stream goes to
 /// `handler`. Draining lets the streams finish.
-pub(crate) async fn serve<I, H, F>(
-    io: I,
-    options: ServeOptions,
-    mut stage: watch::Receiver<Stage>,
-    handler: H,
-) where
-    I: AsyncRead + AsyncWrite + Unpin + 'static,
+pub(crate) async fn serve<S, H, F>(io: Io, live: &Live<S>, handler: H)
+where
     H: Fn(Request<Body>) -> F + 'static,
     F: Future<Output = Response<Body>> + 'static,
 {
+    let options = *live.options();
     let (streams, exec) = (Streams::new(), Exec::default());
     let service = {
         let (streams, exec, handler) = (Rc::clone(&streams), exec.clone(), Rc::new(handler));
@@ -74,7 +69,7 @@ pub(crate) async fn serve<I, H, F>(
             biased;
             // Errors here are the client's: it went away, or broke the protocol.
             _ = connection.as_mut() => return,
-            now = reached(&mut stage, if told { Stage::Abort } else { Stage::Drain }) => {
+            now = live.reached(if told { Stage::Abort } else { Stage::Drain }) => {
                 if now == Stage::Abort {
                     return;
                 }
@@ -94,12 +89,6 @@ pub(crate) async fn serve<I, H, F>(
             }
         }
     }
-}
-
-/// Returns the stage as soon as it is `wanted` or later.
-async fn reached(stage: &mut watch::Receiver<Stage>, wanted: Stage) -> Stage {
-    // A server that is gone serves nobody.
-    stage.wait_for(|now| *now >= wanted).await.map_or(Stage::Abort, |now| *now)
 }
 
 fn builder(options: &ServeOptions, exec: Exec) -> Builder<Exec> {

@@ -280,7 +280,7 @@ fn cause(error: hyper::Error, conn: &Conn, cut: &Cut) -> SendError {
     let garbled = |error: &h2::Error| error.is_library() && error.is_go_away();
     match !conn.is_understood() || http2_error(&error).is_some_and(garbled) {
         true => SendError::NoHttp2,
-        false => SendError::Broken(error),
+        false => SendError::Broken(error.into()),
     }
 }
 
