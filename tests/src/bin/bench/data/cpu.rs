@@ -30,9 +30,19 @@ impl Used {
         Ok(Self(used))
     }
 
-    /// What was used since an earlier reading.
+    /// What all of them have used since an earlier reading.
     pub(crate) fn since(&self, before: &Self) -> Duration {
-        let used = self.0.iter().map(|(thread, now)| {
+        self.sum(before, |_| true)
+    }
+
+    /// What one of them has used since an earlier reading.
+    pub(crate) fn by_one_since(&self, pid: u32, before: &Self) -> Duration {
+        self.sum(before, |of| of == pid)
+    }
+
+    fn sum(&self, before: &Self, wanted: impl Fn(u32) -> bool) -> Duration {
+        let wanted = self.0.iter().filter(|((pid, _), _)| wanted(*pid));
+        let used = wanted.map(|(thread, now)| {
             now.saturating_sub(before.0.get(thread).copied().unwrap_or_default())
         });
         Duration::from_nanos(used.sum())

@@ -53,6 +53,8 @@ struct Closed {
     name: &'static str,
     connections: usize,
     rounds: Vec<(Slice, Slice)>,
+    /// Microseconds of a request in each of its processes, in the last round.
+    parts: Vec<(String, f64)>,
 }
 
 /// A contender in the open loop: percentiles 50, 90, 99 and 99.9 in microseconds, a round an entry.
@@ -125,9 +127,10 @@ fn closed(setting: &Setting, rounds: usize, stop: &Stop) -> Result<Vec<Closed>> 
             let mut before = slice(setting, yardstick, connections)?;
             for (contender, measured) in &mut of_these {
                 stop.check()?;
-                let own = slice(setting, contender, connections)?;
+                let (own, parts) = parts(setting, contender, connections)?;
                 let after = slice(setting, yardstick, connections)?;
                 measured.rounds.push((own, before.mean(after)));
+                measured.parts = parts;
                 before = after;
             }
         }
@@ -137,12 +140,27 @@ fn closed(setting: &Setting, rounds: usize, stop: &Stop) -> Result<Vec<Closed>> 
 }
 
 fn slice(setting: &Setting, contender: &Contender, connections: usize) -> Result<Slice> {
+    parts(setting, contender, connections).map(|(slice, _)| slice)
+}
+
+/// One measurement, and how much of it was in each process.
+fn parts(
+    setting: &Setting,
+    contender: &Contender,
+    connections: usize,
+) -> Result<(Slice, Vec<(String, f64)>)> {
     let url = format!("http://127.0.0.1:{}{}", contender.port, contender.path);
     let before = Used::by(&contender.pids)?;
     let load = wrk::run(setting.folder.path(), &url, (connections, SLICE))?;
-    let used = Used::by(&contender.pids)?.since(&before);
-    let cpu_us = used.as_secs_f64() * 1e6 / load.requests.max(1.0);
-    Ok(Slice { per_second: load.per_second, cpu_us, latency_us: load.latency_us })
+    let after = Used::by(&contender.pids)?;
+    let each = |used: Duration| used.as_secs_f64() * 1e6 / load.requests.max(1.0);
+    let parts = contender
+        .pids
+        .iter()
+        .map(|pid| (cpu::program(*pid), each(after.by_one_since(*pid, &before))));
+    let cpu_us = each(after.since(&before));
+    let slice = Slice { per_second: load.per_second, cpu_us, latency_us: load.latency_us };
+    Ok((slice, parts.collect()))
 }
 
 fn open_loop(setting: &Setting, (rounds, rate): (usize, f64), stop: &Stop) -> Result<Vec<Open>> {
@@ -172,7 +190,7 @@ impl Slice {
 
 impl Closed {
     fn new(name: &'static str, connections: usize) -> Self {
-        Self { name, connections, rounds: Vec::new() }
+        Self { name, connections, rounds: Vec::new(), parts: Vec::new() }
     }
 
     fn per_second(&self) -> f64 {
@@ -220,6 +238,7 @@ mod tests {
             name: "x",
             connections: 1,
             rounds: vec![(slice(30.0), nginx), (slice(10.0), slice(10.0))],
+            parts: Vec::new(),
         };
         assert_eq!(closed.ratios(|slice| slice.cpu_us), [1.5, 1.0]);
         assert_eq!(closed.median(|slice| slice.cpu_us), 20.0);

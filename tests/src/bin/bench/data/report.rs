@@ -37,6 +37,7 @@ impl<'a> Report<'a> {
         println!("rounds: {} of {} s\n", self.rounds, SLICE.as_secs());
         self.print_figures();
         self.print_closed();
+        self.print_parts();
         self.print_open();
         self.print_rest();
     }
@@ -75,6 +76,15 @@ impl<'a> Report<'a> {
                 "| {NGINX} | {connections} | {:.0} | 1 | {:.2} | 1 | {p50:.0} | {p90:.0} | {p99:.0} | 1 |",
                 slice.per_second, slice.cpu_us,
             );
+        }
+    }
+
+    fn print_parts(&self) {
+        println!("\nWhere it was spent, CPU us/req of each process, last round\n");
+        println!("| who | conns | processes |\n|---|---|---|");
+        for Closed { name, connections, parts, .. } in &self.measured.closed {
+            let parts = parts.iter().map(|(program, us)| format!("{program} {us:.1}"));
+            println!("| {name} | {connections} | {} |", parts.collect::<Vec<_>>().join(", "));
         }
     }
 
@@ -159,6 +169,7 @@ fn closed_json(closed: &Closed) -> Value {
         "who": closed.name,
         "connections": closed.connections,
         "cpu_ratio": median(closed.ratios(|s| s.cpu_us)),
+        "cpu_us_by_process": closed.parts,
         "rounds": rounds.collect::<Vec<_>>(),
     })
 }
