@@ -2,17 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::Reference;
 use crate::json::{from_json, null_is_default};
 use crate::secret::check_secret_name;
-use crate::{
-    DEFAULT_NAMESPACE, Error, Name, Result, Scale, format_duration, parse_bytes, parse_duration,
-    parse_millicores,
-};
+use crate::{DEFAULT_NAMESPACE, Error, Name, Result, Scale, parse_bytes, parse_millicores};
 
 /// Labels that mean something to Flint (contract 4.1).
 pub mod label {
@@ -174,9 +170,7 @@ impl Function {
         self.has_network()?;
         self.needs_sandbox()?;
         self.scale()?;
-        self.max_inflight()?;
-        self.max_queue()?;
-        self.timeout().map(|_| ())
+        self.check_limits()
     }
 
     /// Its name and namespace.
@@ -187,20 +181,6 @@ impl Function {
     /// Its bounds for scaling.
     pub fn scale(&self) -> Result<Scale> {
         Scale::from_labels(&self.labels)
-    }
-
-    /// The longest that one call may take: the annotation, else the variable `exec_timeout`.
-    ///
-    /// `None` when neither is set, or `exec_timeout` is 0 or no duration.
-    pub fn timeout(&self) -> Result<Option<Duration>> {
-        let Some(text) = self.annotations.get(annotation::TIMEOUT) else {
-            let exec = self.env_vars.get("exec_timeout");
-            return Ok(exec.and_then(|t| parse_duration(t)).filter(|t| !t.is_zero()));
-        };
-        let good = parse_duration(text).filter(|t| !t.is_zero());
-        let bad =
-            || Error::invalid(annotation::TIMEOUT, format!("{text:?} is not a duration above 0"));
-        good.map(Some).ok_or_else(bad)
     }
 
     /// Whether it may reach anything; the annotation `none` says that it may not.
@@ -224,23 +204,16 @@ impl Function {
 
     /// The variables that every backend gives to the process.
     ///
-    /// The function's own come last, so that they win; a `timeout` fills what they leave open.
+    /// The function's own win; its limits fill what they leave open, and contradict none.
     pub fn environment(&self) -> BTreeMap<String, String> {
         let mut all = BTreeMap::new();
         all.insert("OPENFAAS_NAME".to_owned(), self.service.clone());
         all.insert("OPENFAAS_NAMESPACE".to_owned(), self.namespace.clone());
-        if let (Ok(Some(timeout)), true) =
-            (self.timeout(), self.annotations.contains_key(annotation::TIMEOUT))
-        {
-            for key in ["exec_timeout", "read_timeout", "write_timeout"] {
-                all.insert(key.to_owned(), format_duration(timeout));
-            }
-        }
         if !self.env_process.is_empty() {
             all.insert("fprocess".to_owned(), self.env_process.clone());
         }
         all.extend(self.env_vars.clone());
-        all.extend(self.inflight_variable());
+        all.extend(self.limit_variables());
         all
     }
 
@@ -386,14 +359,14 @@ mod tests {
 
     #[test]
     fn the_environment_holds_name_process_and_timeouts() {
-        let body = r#"{"service":"echo","image":"i","envProcess":"cat","envVars":{"write_timeout":"9s"},
+        let body = r#"{"service":"echo","image":"i","envProcess":"cat","envVars":{"write_timeout":"9m"},
             "annotations":{"flint.dev/timeout":"2m"}}"#;
         let all = Function::from_json(body.as_bytes()).unwrap().environment();
         assert_eq!(all["OPENFAAS_NAME"], "echo");
         assert_eq!(all["OPENFAAS_NAMESPACE"], "openfaas-fn");
         assert_eq!(all["fprocess"], "cat");
         assert_eq!(all["exec_timeout"], "2m");
-        assert_eq!(all["write_timeout"], "9s");
+        assert_eq!(all["write_timeout"], "9m");
     }
 
     #[test]

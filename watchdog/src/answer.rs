@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use relay::Body;
 
@@ -13,6 +13,8 @@ use crate::log::Seconds;
 const ERROR: HeaderName = HeaderName::from_static("x-faas-error");
 const INTERNAL: HeaderName = HeaderName::from_static("x-openfaas-internal");
 const DURATION: HeaderName = HeaderName::from_static("x-duration-seconds");
+/// Says that the function saw nothing of the call, so that it may go to another replica.
+pub const NOT_TAKEN: HeaderName = HeaderName::from_static("x-faas-not-taken");
 
 /// An answer in plain text.
 pub fn text(status: StatusCode, text: impl Into<String>) -> Response<Body> {
@@ -39,16 +41,24 @@ pub fn internal(mut response: Response<Body>, who: &'static str) -> Response<Bod
 /// The answer to a call that took too long.
 pub fn too_slow(limit: Duration) -> Response<Body> {
     let limit = provider::format_duration(limit);
-    let reason = format!("fwatchdog: the function did not answer within {limit}");
+    let reason = format!(
+        "fwatchdog: the function did not answer within {limit} (limit of the watchdog hop)"
+    );
     internal(error(StatusCode::GATEWAY_TIMEOUT, "deadline", reason), "of-watchdog")
 }
 
 /// The answer while the function is not there.
 pub fn not_ready(reason: &str) -> Response<Body> {
     let reason = format!("fwatchdog: {reason}");
-    let mut response =
-        internal(error(StatusCode::SERVICE_UNAVAILABLE, "not_ready", reason), "of-watchdog");
-    response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from_static("1"));
+    let response = error(StatusCode::SERVICE_UNAVAILABLE, "not_ready", reason);
+    not_taken(internal(response, "of-watchdog"))
+}
+
+/// Marks an answer to a call of which the function saw nothing: another replica may take it at
+/// once, and this one soon.
+pub fn not_taken(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert(NOT_TAKEN, HeaderValue::from_static("1"));
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
 

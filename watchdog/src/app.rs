@@ -138,7 +138,7 @@ impl App {
         let refusal = answer::error(StatusCode::TOO_MANY_REQUESTS, "crowded", reason);
         let mut refusal = answer::internal(refusal, "faas-middleware");
         refusal.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-        refusal
+        answer::not_taken(refusal)
     }
 }
 

@@ -72,6 +72,9 @@ async fn build(args: Args, context: &Context) -> Result<()> {
         return build_all(&Job { functions, configuration, flags, images }, context).await;
     }
     let (stack, functions) = context.functions().await?;
+    for function in &functions {
+        stack.check_limits(&stack.to_function(function)?)?;
+    }
     let configuration = &stack.configuration;
     let job = Job { functions: &functions, configuration, flags, images };
     if !flags.shrinkwrap && to_build(args.provider, context).await? == Backend::Bundles {

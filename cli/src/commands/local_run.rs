@@ -76,10 +76,11 @@ async fn prepare(args: &Args, context: &Context, layout: &Layout) -> Result<Path
     let configuration = &stack.configuration;
     let functions = &[function][..];
     let job = Job { functions, configuration, flags: &args.build, images: &images };
-    let plan = Plan::new(function, &job, context).await?;
-    plan.warnings.iter().for_each(|warning| warn(warning));
     let mut wire = stack.to_function(function)?;
     wire.env_vars.extend(args.env.iter().cloned());
+    stack.check_limits(&wire)?;
+    let plan = Plan::new(function, &job, context).await?;
+    plan.warnings.iter().for_each(|warning| warn(warning));
     let secrets = secrets::read(Path::new("."), &wire.secrets)?;
     let bundle = layout.dir.join("bundle");
     let mut line = Progress::new(false).start(&args.name);

@@ -76,6 +76,9 @@ async fn first(args: &Args, context: &Context) -> Result<Option<Begun>> {
             "use `faas build --shrinkwrap`",
         ));
     }
+    for function in &functions {
+        args.check(stack, function)?;
+    }
     let job = args.job(stack, &functions);
     if args.skip_deploy {
         return build_only(args, &job, context).await.map(|()| None);
@@ -117,6 +120,11 @@ impl Args {
     pub(crate) fn job<'a>(&'a self, stack: &'a Stack, functions: &'a [&'a Function]) -> Job<'a> {
         let configuration = &stack.configuration;
         Job { functions, configuration, flags: &self.build, images: &self.images }
+    }
+
+    /// Finds what the gateway would refuse after the building.
+    pub(crate) fn check(&self, stack: &Stack, function: &Function) -> Result<()> {
+        Ok(stack.check_limits(&self.applied(stack.to_function(function)?))?)
     }
 
     /// The function as it is deployed from a bundle.

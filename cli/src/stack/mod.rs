@@ -73,4 +73,13 @@ impl Stack {
         let files = environment::read(self, function)?;
         Ok(function.wire(files))
     }
+
+    /// Checks what bounds the calls of a function as it goes over the wire, before it is built for
+    /// a gateway that refuses it.
+    pub fn check_limits(&self, wire: &provider::Function) -> Result<(), StackError> {
+        wire.check_limits().map_err(|error| {
+            let reason = error.to_string().replacen("envVars.", "environment.", 1);
+            StackError::new(&self.file, format!("functions.{}", wire.service), reason)
+        })
+    }
 }

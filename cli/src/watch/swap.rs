@@ -94,6 +94,7 @@ impl Bench<'_> {
     async fn make(&self, order: &Order) -> Result<provider::Function> {
         let function = order.stack.function(&order.name);
         let function = function.ok_or_else(|| anyhow!("{} is in no stack", order.name))?;
+        self.args.check(&order.stack, function)?;
         let functions = [function];
         match self.backend {
             Backend::Bundles => self.bundle(order, self.args.job(&order.stack, &functions)).await,

@@ -1,6 +1,7 @@
 //! `faas build`, `push` and `up`, up to the engine's API. Real engines build in the system tests.
 
 use std::fs;
+use std::net::TcpListener;
 
 use super::gateway::{Gateway, Reply, Request};
 use super::run::Home;
@@ -111,6 +112,30 @@ fn a_failed_build_shows_the_step_and_what_it_printed() {
     home.run("push").bad(1, &["function a", "cannot push h:5000/a:1: denied", "docker login"]);
     let home = home.env("DOCKER_HOST", "unix:///none.sock");
     home.run("build").bad(1, &["the Docker engine does not answer at unix:///none.sock", "hint: "]);
+}
+
+#[test]
+fn limits_that_contradict_each_other_are_refused_before_anything_is_built() {
+    let engine = engine("1.41", |_| Reply(200, String::new(), Vec::new()));
+    let stack = |more: &str| {
+        let text = STACK.replace("    lang: sh\n", &format!("    lang: sh\n{more}"));
+        on(project(&engine.url).file("stack.yml", &text), &engine)
+    };
+    let home = stack("    timeout: 10s\n    environment: {exec_timeout: 30s}\n");
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let alone = format!("local-run a --watchdog /bin/sh --port {free}");
+    for line in ["build", "up", "up --skip-deploy", "build --provider process", &alone] {
+        let wanted = "stack.yml: functions.a: environment.exec_timeout: \"30s\" contradicts";
+        home.run(line).bad(1, &[wanted, "timeout \"10s\""]);
+    }
+    let file = "environment:\n  write_timeout: 5s\n";
+    let home = stack("    timeout: 10s\n    environment_file: [e.yml]\n").file("e.yml", file);
+    home.run("build").bad(1, &["environment.write_timeout: \"5s\"", "timeout \"10s\""]);
+    let home = stack("    timeout: 10s\n");
+    home.run("up -e exec_timeout=1m").bad(1, &["exec_timeout: \"1m\"", "timeout \"10s\""]);
+    let home = stack("    environment: {max_inflight: some}\n");
+    home.run("build").bad(1, &["environment.max_inflight: \"some\" is not a whole number"]);
+    assert!(engine.requests().is_empty(), "{:?}", engine.requests());
 }
 
 #[test]

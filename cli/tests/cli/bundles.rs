@@ -28,7 +28,8 @@ pub(crate) fn gateway() -> Gateway {
     let bundles = Mutex::new(BTreeSet::new());
     let text = |status: u16, body: &str| Reply(status, String::new(), body.into());
     Gateway::new(move |request: &Request| {
-        let (method, path) = (request.method.as_str(), request.path.as_str());
+        let path = request.path.split('?').next().unwrap_or_default();
+        let method = request.method.as_str();
         match (method, path.strip_prefix("/system/").unwrap_or_default()) {
             (_, "info") => text(200, r#"{"provider":{"provider":"flint-process"}}"#),
             ("HEAD", digest) if bundles.lock().unwrap().contains(digest) => text(200, ""),

@@ -85,6 +85,11 @@ fn what_is_saved_goes_live_and_what_is_wrong_does_not() {
     watching.until("a: live ");
     watching.until(" of handler.sh.");
     assert_eq!(deploys(), 2);
+    let lines = gateway.lines();
+    let mut puts = lines.iter().filter_map(|line| line.split_once("PUT /system/bundles/sha256:"));
+    let (first, second) = (puts.next().unwrap().1, puts.next().unwrap().1);
+    assert!(!first.contains("base") && second.contains("?base="), "{lines:?}");
+    assert!(second.ends_with(first), "it is based on the one before: {lines:?}");
 
     fs::write(home.path("a ü/handler.sh"), "if\n").unwrap();
     watching.until("handler.sh: 2: Syntax error");

@@ -27,6 +27,9 @@ use crate::scaler::Scaler;
 
 /// What every call's path starts with.
 pub const PREFIX: &str = "/function/";
+/// How much longer the gateway waits than a call may take: the replica's watchdog, which ends what it
+/// runs, is to be the first to say so. The gateway is for those that do not.
+const LAST_WORD: Duration = Duration::from_millis(250);
 /// How long a request of the API waits for the next gateway to serve.
 const SUCCESSION: Duration = Duration::from_secs(60);
 
@@ -118,7 +121,7 @@ impl Caller {
         let rules = Rules {
             path: Some(path.clone()),
             forwarded: Some(Forwarded { peer, scheme: peer.scheme() }),
-            deadline: Some(deadline),
+            deadline: Some(deadline + LAST_WORD),
             ..Rules::default()
         };
         let mut call = Call::forward(request, &rules);

@@ -130,7 +130,7 @@ impl Core {
                 replica: &replica,
                 image: &batch.image,
                 files: &files,
-                stop_timeout: self.timeout_of(&batch.deploy.function),
+                stop_timeout: batch.deploy.function.stop_grace(self.default_timeout),
             };
             match self.engine.create(&new).await {
                 Err(Create::NameTaken) => self.remove_files(&replica),

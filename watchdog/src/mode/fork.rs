@@ -16,9 +16,8 @@ use http_body::Frame;
 use relay::Body;
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
-use tokio::time::Instant;
 
-use super::time_limit;
+use super::Allowed;
 use crate::answer;
 use crate::config::{Classic, Config, Mode};
 use crate::log::{self, LineStyle, Lines, Sink};
@@ -48,8 +47,7 @@ pub struct Forker {
 
 /// What a call was about, for its answer.
 struct Asked {
-    start: Instant,
-    limit: Duration,
+    allowed: Allowed,
     is_head: bool,
     content_type: Option<HeaderValue>,
 }
@@ -74,21 +72,23 @@ impl Forker {
 
     /// Runs a process for the call.
     pub async fn call(&self, request: Request<Body>) -> Response<Body> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         if self.classic.is_some() && !CLASSIC_METHODS.contains(&parts.method) {
             let reason = format!("fwatchdog: {} is not taken in classic mode", parts.method);
             return answer::error(StatusCode::METHOD_NOT_ALLOWED, "method", reason);
         }
-        let start = Instant::now();
-        let limit = time_limit(self.limit, &parts.headers);
+        let allowed = Allowed::new(self.limit, &parts.headers);
+        allowed.tell(&mut parts.headers);
         let asked = Asked {
-            start,
-            limit: limit.unwrap_or_default(),
+            allowed,
             is_head: parts.method == Method::HEAD,
             content_type: self.content_type_for(&parts),
         };
+        if allowed.is_over() {
+            return self.failure(&End::Deadline, &[], &asked);
+        }
         let (sender, events) = mpsc::channel(4);
-        match run::start(self.job(&parts), body, limit.map(|limit| start + limit)) {
+        match run::start(self.job(&parts), body, allowed.deadline()) {
             Ok(running) => spawn_local(running.drive(sender)),
             Err(error) => return cannot_start(&error),
         };
@@ -147,7 +147,7 @@ impl Forker {
         match end {
             End::Exited(status) if status.success() => {
                 if self.classic.is_some() {
-                    let seconds = asked.start.elapsed().as_secs_f64();
+                    let seconds = asked.allowed.start.elapsed().as_secs_f64();
                     log::line(format_args!("Wrote {size} Bytes - Duration: {seconds:.6}s"));
                 }
                 let kind = sniff::content_type(&output);
@@ -170,7 +170,7 @@ impl Forker {
         if self.held == 0 {
             return response;
         }
-        answer::with_duration(response, asked.start.elapsed())
+        answer::with_duration(response, asked.allowed.start.elapsed())
     }
 
     fn failure(&self, end: &End, output: &[u8], asked: &Asked) -> Response<Body> {
@@ -185,7 +185,7 @@ impl Forker {
             End::Deadline if self.classic.is_some() => {
                 answer::error(StatusCode::REQUEST_TIMEOUT, "deadline", "Killed process.")
             }
-            End::Deadline => answer::too_slow(asked.limit),
+            End::Deadline => answer::too_slow(asked.allowed.limit()),
             End::BadBody(_) => {
                 let reason = format!("fwatchdog: {end}");
                 answer::error(StatusCode::BAD_REQUEST, "body_broken", reason)

@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use relay::{Body, Call, Pool, PoolOptions, Rules, SendError, Target};
 use tokio::time::{Instant, timeout_at};
 
-use super::time_limit;
+use super::Allowed;
 use crate::answer;
 use crate::appear::Appearance;
 use crate::config::Config;
@@ -60,21 +60,16 @@ impl Proxy {
 
     /// Passes a call on to the function.
     pub async fn call(&self, request: Request<Body>, health: &Health) -> Response<Body> {
-        let start = Instant::now();
-        let limit = time_limit(self.limit, request.headers());
-        let rules = Rules {
-            path: self.upstream.path(request.uri()),
-            deadline: limit.map(|limit| start + limit),
-            ..Rules::default()
-        };
-        let response = match self.target(health, rules.deadline).await {
+        let allowed = Allowed::new(self.limit, request.headers());
+        let response = match self.target(health, allowed.deadline()).await {
             Err(refusal) => refusal,
-            Ok(target) => match self.send(target, request, &rules).await {
+            Ok(_) if allowed.is_over() => answer::too_slow(allowed.limit()),
+            Ok(target) => match self.send(target, request, &allowed).await {
                 Ok(response) => response,
-                Err(error) => failure(error, limit.unwrap_or_default()),
+                Err(error) => failure(error, allowed.limit()),
             },
         };
-        answer::with_duration(response, start.elapsed())
+        answer::with_duration(response, allowed.start.elapsed())
     }
 
     /// Where the function is; waits for it to start.
@@ -101,14 +96,23 @@ impl Proxy {
         &self,
         target: &Target,
         request: Request<Body>,
-        rules: &Rules,
+        allowed: &Allowed,
     ) -> Result<Response<Body>, SendError> {
-        let mut call = Call::forward(request, rules);
+        let rules = Rules {
+            path: self.upstream.path(request.uri()),
+            deadline: allowed.deadline(),
+            ..Rules::default()
+        };
+        let mut call = Call::forward(request, &rules);
         let sized = call.headers().contains_key(CONTENT_LENGTH);
         if self.collect && !sized && !call.is_empty() {
             collect(&mut call).await?;
         }
-        self.pool.send(target, &mut call).await
+        allowed.tell(call.headers_mut());
+        let mut response = self.pool.send(target, &mut call).await?;
+        // Only the watchdog knows what the function did not see.
+        response.headers_mut().remove(answer::NOT_TAKEN);
+        Ok(response)
     }
 }
 
@@ -121,6 +125,7 @@ async fn collect(call: &mut Call) -> Result<(), SendError> {
 }
 
 fn failure(error: SendError, limit: Duration) -> Response<Body> {
+    let unsent = matches!(error, SendError::NotSent(_));
     match error {
         SendError::Deadline => {
             log::line(format_args!("Upstream HTTP request timed out after {limit:?}"));
@@ -138,7 +143,9 @@ fn failure(error: SendError, limit: Duration) -> Response<Body> {
             log::line(format_args!("Upstream HTTP request error: {error}"));
             let reason = format!("fwatchdog: cannot reach the function: {error}");
             let status = StatusCode::INTERNAL_SERVER_ERROR;
-            answer::internal(answer::error(status, "function_unreachable", reason), "of-watchdog")
+            let answer = answer::error(status, "function_unreachable", reason);
+            let answer = answer::internal(answer, "of-watchdog");
+            if unsent { answer::not_taken(answer) } else { answer }
         }
     }
 }

@@ -88,7 +88,8 @@ fn the_time_limit_kills_the_whole_group() {
     let answer = watchdog.get("/");
     assert_eq!(answer.status(), 504);
     assert_eq!(answer.get("x-faas-error"), Some("deadline"));
-    assert_eq!(answer.text(), "fwatchdog: the function did not answer within 2s\n");
+    let text = "fwatchdog: the function did not answer within 2s (limit of the watchdog hop)\n";
+    assert_eq!(answer.text(), text);
     wait_gone(wait_pid(&watchdog.path("pid")));
 }
 

@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use crate::harness::{Answer, Conn, Watchdog, chunk, request, unix_upstream, upstream, wait_for};
 
-fn http(url: &str, more: &[(&str, &str)]) -> Watchdog {
+pub(crate) fn http(url: &str, more: &[(&str, &str)]) -> Watchdog {
     let mut variables = vec![("mode", "http"), ("fprocess", "sleep 1000"), ("upstream_url", url)];
     variables.extend(more);
     Watchdog::ready(&variables)
 }
 
 /// An upstream that answers each request with the same bytes and tells what it was asked.
-fn canned(answer: &'static str) -> (String, mpsc::Receiver<Answer>) {
+pub(crate) fn canned(answer: &'static str) -> (String, mpsc::Receiver<Answer>) {
     let (asked, heard) = mpsc::channel();
     let asked = Mutex::new(asked);
     let url = upstream(move |mut conn| {
@@ -25,7 +25,7 @@ fn canned(answer: &'static str) -> (String, mpsc::Receiver<Answer>) {
     (url, heard)
 }
 
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
 
 #[test]
 fn requests_and_answers_pass_unchanged() {

@@ -1,5 +1,6 @@
 //! The watchdog as its users see it: the real binary over real sockets, with real processes.
 
+mod deadline;
 mod fork;
 mod harness;
 mod http;
