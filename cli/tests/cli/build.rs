@@ -122,14 +122,11 @@ fn limits_that_contradict_each_other_are_refused_before_anything_is_built() {
         on(project(&engine.url).file("stack.yml", &text), &engine)
     };
     let home = stack("    timeout: 10s\n    environment: {exec_timeout: 30s}\n");
-    for line in ["build", "up", "up --skip-deploy", "build --provider process", "local-run a"] {
-        let wanted =
-            ["stack.yml: functions.a: environment.exec_timeout: \"30s\"", "timeout \"10s\""];
-        let line = match line.starts_with("local-run") {
-            true => format!("{line} --watchdog {} -p 0", env!("CARGO_BIN_EXE_faas")),
-            false => line.to_owned(),
-        };
-        home.run(&line).bad(1, &wanted);
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let alone = format!("local-run a --watchdog /bin/sh --port {free}");
+    for line in ["build", "up", "up --skip-deploy", "build --provider process", &alone] {
+        let wanted = "stack.yml: functions.a: environment.exec_timeout: \"30s\" contradicts";
+        home.run(line).bad(1, &[wanted, "timeout \"10s\""]);
     }
     let file = "environment:\n  write_timeout: 5s\n";
     let home = stack("    timeout: 10s\n    environment_file: [e.yml]\n").file("e.yml", file);

@@ -11,3 +11,4 @@ mod gate;
 mod input;
 mod restarts;
 mod templates;
+mod timeouts;
