@@ -9,5 +9,6 @@ mod deploys;
 mod engine;
 mod gate;
 mod input;
+mod protocols;
 mod restarts;
 mod templates;
