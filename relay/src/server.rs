@@ -19,12 +19,16 @@ use crate::body::Body;
 use crate::h1::{self, BodyRate};
 use crate::http2;
 use crate::listener::{Listener, is_of_one_connection};
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Parting, Shutdown};
 use crate::stream::{Arrival, Peer};
 
 /// Pause after a failed `accept`, so that running out of file descriptors does not become a
 /// loop that eats the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long unused connections stay open when another server has taken over. A client that uses
+/// one at the moment when it is closed gets no answer, and cannot know whether its request was
+/// taken; one that was not used for that long is not likely to be used right then.
+const LINGER: Duration = Duration::from_secs(3);
 
 /// How a server treats its clients.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +70,8 @@ impl Default for ServeOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     Serve,
+    /// One more request on each connection; new ones go elsewhere.
+    Leave,
     /// No new requests.
     Drain,
     /// Nothing any more.
@@ -102,16 +108,19 @@ pub async fn serve<H, F>(
         live: RefCell::default(),
         ended: Notify::new(),
     });
-    tokio::select! {
+    let parting = tokio::select! {
         biased;
-        () = shutdown.wait() => (),
+        parting = shutdown.given() => parting,
         never = accept_all(&server, &listener) => match never {},
+    };
+    if parting == Parting::Leave {
+        return server.drain(parting).await;
     }
     // Whoever is in the queue was promised an answer. So was who has sent a request on a connection
     // that looks idle; in one turn of the runtime all that is known to the kernel is known here.
     listener.accept_rest(|arrival, peer| server.spawn(arrival, peer));
     yield_now().await;
-    server.drain().await;
+    server.drain(parting).await;
 }
 
 async fn accept_all<H, F>(server: &Rc<Server<H>>, listener: &Listener) -> Infallible
@@ -135,9 +144,16 @@ where
 }
 
 impl<H> Server<H> {
-    async fn drain(&self) {
-        self.enter(Stage::Drain);
-        if timeout(self.options.drain_timeout, self.all_ended()).await.is_err() {
+    async fn drain(&self, parting: Parting) {
+        let ended = async {
+            if parting == Parting::Leave {
+                self.enter(Stage::Leave);
+                let _ = timeout(LINGER, self.all_ended()).await;
+            }
+            self.enter(Stage::Drain);
+            self.all_ended().await;
+        };
+        if timeout(self.options.drain_timeout, ended).await.is_err() {
             self.enter(Stage::Abort);
             self.all_ended().await;
         }

@@ -2,36 +2,60 @@
 
 use tokio::sync::watch;
 
+/// How a server is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Parting {
+    /// Not at all.
+    Stay,
+    /// Another server accepts on the same sockets from now on.
+    Leave,
+    /// Nobody serves here from now on.
+    Drain,
+}
+
 /// Gives the signal. Dropping it gives the signal too, so a server cannot outlive its owner.
 #[derive(Debug)]
-pub struct Trigger(watch::Sender<bool>);
+pub struct Trigger(watch::Sender<Parting>);
 
 /// Waits for the signal. May go to any number of threads.
 #[derive(Clone, Debug)]
-pub struct Shutdown(watch::Receiver<bool>);
+pub struct Shutdown(watch::Receiver<Parting>);
 
 /// A new signal that was not given yet.
 pub fn shutdown() -> (Trigger, Shutdown) {
-    let (sender, receiver) = watch::channel(false);
+    let (sender, receiver) = watch::channel(Parting::Stay);
     (Trigger(sender), Shutdown(receiver))
 }
 
 impl Trigger {
     /// Tells every server with this signal to stop accepting and to finish what is in flight.
     pub fn drain(&self) {
-        self.0.send_replace(true);
+        self.0.send_replace(Parting::Drain);
+    }
+
+    /// Tells every server with this signal that another one accepts on its sockets from now on.
+    /// It finishes what is in flight, and lets its clients go gently: a connection that is not used
+    /// stays open for a while, because its client may be about to use it.
+    pub fn leave(&self) {
+        self.0.send_replace(Parting::Leave);
     }
 }
 
 impl Shutdown {
     /// Returns when the signal was given.
     pub async fn wait(&mut self) {
+        self.given().await;
+    }
+
+    /// Returns when the signal was given, and which.
+    pub(crate) async fn given(&mut self) -> Parting {
         // An error means that the trigger is gone, which is the signal as well.
-        let _ = self.0.wait_for(|given| *given).await;
+        let given = self.0.wait_for(|parting| *parting != Parting::Stay).await;
+        given.map_or(Parting::Drain, |parting| *parting)
     }
 
     /// Whether the signal was given.
     pub fn is_given(&self) -> bool {
-        *self.0.borrow() || self.0.has_changed().is_err()
+        *self.0.borrow() != Parting::Stay || self.0.has_changed().is_err()
     }
 }

@@ -35,6 +35,7 @@ pub struct Gateway {
     /// Where metrics are.
     pub metrics_url: String,
     port: u16,
+    tls_port: u16,
 }
 
 /// A replica that runs.
@@ -77,6 +78,7 @@ impl Gateway {
             url: String::new(),
             metrics_url: String::new(),
             port: 0,
+            tls_port: 0,
         };
         gateway.restart()?;
         Ok(gateway)
@@ -126,8 +128,8 @@ impl Gateway {
             .context("cannot start faas-gateway")?;
         let stdout = child.stdout.take().context("no stdout")?;
         self.child = Some(child);
-        let (port, metrics_port) = wait_for_ports(stdout)?;
-        self.port = port;
+        let Ports { port, metrics_port, tls_port } = wait_for_ports(stdout)?;
+        (self.port, self.tls_port) = (port, tls_port);
         self.url = format!("http://127.0.0.1:{port}");
         self.metrics_url = format!("http://127.0.0.1:{metrics_port}");
         Ok(())
@@ -146,6 +148,11 @@ impl Gateway {
     /// Its port.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Its port of https, 0 when it has none.
+    pub fn tls_port(&self) -> u16 {
+        self.tls_port
     }
 
     /// The replicas that run, each by something that it keeps for its life: a container's id, or a
@@ -247,15 +254,25 @@ fn sorted(ids: impl IntoIterator<Item = String>) -> Vec<String> {
     ids
 }
 
-/// Reads until the line that says where it listens; what follows goes to this test's output.
-fn wait_for_ports(stdout: impl std::io::Read + Send + 'static) -> Result<(u16, u16)> {
+/// Where a gateway listens.
+#[derive(Clone, Copy, Default)]
+struct Ports {
+    port: u16,
+    metrics_port: u16,
+    tls_port: u16,
+}
+
+/// Reads until the line that says where it listens by plain http, which is the last of them; what follows goes to this test's output.
+fn wait_for_ports(stdout: impl std::io::Read + Send + 'static) -> Result<Ports> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
-        let mut metrics = 0;
+        let mut ports = Ports::default();
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            metrics = port_after(&line, "metrics on http://").unwrap_or(metrics);
-            if let Some(port) = port_after(&line, "listening on http://") {
-                let _ = sender.send((port, metrics));
+            let after = |words| port_after(&line, words);
+            ports.metrics_port = after("metrics on http://").unwrap_or(ports.metrics_port);
+            ports.tls_port = after("listening on https://").unwrap_or(ports.tls_port);
+            if let Some(port) = after("listening on http://") {
+                let _ = sender.send(Ports { port, ..ports });
             }
             println!("gateway: {line}");
         }

@@ -72,7 +72,7 @@ impl Farewell {
         tracing::info!(pid = visitor.pid(), "handing over to another gateway");
         leaving.begin(FINISH_WORK).await;
         // What is not accepted yet waits for the other one.
-        trigger.drain();
+        trigger.leave();
         tasks.shutdown().await;
         backend.let_go();
         drop(state);

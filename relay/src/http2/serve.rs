@@ -38,6 +38,8 @@ const SEND_BUFFER_BYTES: usize = 64 << 10;
 const PING_AFTER: Duration = Duration::from_secs(30);
 /// How long it may take to say so.
 const PONG_WITHIN: Duration = Duration::from_secs(20);
+/// Longest wait for a client without calls to understand a goodbye.
+const GOODBYE: Duration = Duration::from_secs(10);
 
 /// Serves the connection until it ends, by itself or because `live` says so. Every stream goes to
 /// `handler`. Draining lets the streams finish.
@@ -61,20 +63,22 @@ where
         })
     };
     let mut connection = pin!(builder(&options, exec).serve_connection(TokioIo::new(io), service));
-    let mut told = false;
-    let mut check = Check { options, close_at: None };
+    let mut check = Check { options, told: None };
     let mut timer = pin!(sleep_until(check.next(&streams)));
+    let mut drains = false;
     loop {
         tokio::select! {
             biased;
             // Errors here are the client's: it went away, or broke the protocol.
             _ = connection.as_mut() => return,
-            now = live.reached(if told { Stage::Abort } else { Stage::Drain }) => {
+            now = live.reached(if drains { Stage::Abort } else { Stage::Leave }) => {
                 if now == Stage::Abort {
                     return;
                 }
-                told = true;
+                drains = true;
                 connection.as_mut().graceful_shutdown();
+                check.told.get_or_insert_with(Instant::now);
+                timer.as_mut().reset(check.next(&streams));
             }
             () = streams.abused.notified() => {
                 return tracing::debug!("a client takes its requests back as fast as it sends them");
@@ -112,8 +116,8 @@ fn builder(options: &ServeOptions, exec: Exec) -> Builder<Exec> {
 /// Watches for idle time.
 struct Check {
     options: ServeOptions,
-    /// When the connection is closed whether the client has understood or not.
-    close_at: Option<Instant>,
+    /// When goodbye was said.
+    told: Option<Instant>,
 }
 
 enum Idle {
@@ -125,22 +129,25 @@ enum Idle {
 impl Check {
     fn idle(&mut self, streams: &Streams) -> Idle {
         let now = Instant::now();
-        match (streams.idle_since(), self.close_at) {
-            (Some(_), Some(close_at)) if close_at <= now => Idle::Close,
-            (Some(since), None) if since + self.options.idle_timeout <= now => {
-                self.close_at = Some(now + self.options.header_timeout);
+        match (streams.idle_since(), self.told) {
+            (Some(_), _) if self.next(streams) > now => Idle::No,
+            (Some(_), Some(_)) => Idle::Close,
+            (Some(_), None) => {
+                self.told = Some(now);
                 Idle::Tell
             }
-            _ => Idle::No,
+            (None, _) => Idle::No,
         }
     }
 
+    /// When to look again. A client that was told, and does not close, has no calls to wait for.
     fn next(&self, streams: &Streams) -> Instant {
-        let now = Instant::now();
-        match (streams.idle_since(), self.close_at) {
-            (Some(_), Some(close_at)) => close_at,
+        let goodbye = GOODBYE.min(self.options.header_timeout);
+        match (streams.idle_since(), self.told) {
+            (Some(since), Some(told)) => since.max(told) + goodbye,
+            (None, Some(_)) => Instant::now() + goodbye,
             (Some(since), None) => since + self.options.idle_timeout,
-            (None, _) => now + self.options.idle_timeout,
+            (None, None) => Instant::now() + self.options.idle_timeout,
         }
     }
 }

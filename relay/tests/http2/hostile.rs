@@ -69,6 +69,25 @@ fn half_a_preface_and_idle_connections_are_closed() {
 }
 
 #[test]
+fn a_client_that_does_not_understand_the_goodbye_does_not_hold_up_the_end() {
+    let options = ServeOptions {
+        header_timeout: QUICK,
+        drain_timeout: Duration::from_secs(3600),
+        ..ServeOptions::default()
+    };
+    let served = serve(options, || hello);
+    let mut stream = served.connect();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").expect("open");
+    stream.read_exact(&mut [0; 9]).expect("settings");
+    let (ended, end) = mpsc::channel();
+    std::thread::spawn(move || {
+        served.end();
+        ended.send(())
+    });
+    end.recv_timeout(PATIENCE).expect("it ends");
+}
+
+#[test]
 fn heads_and_targets_have_limits() {
     let options = ServeOptions { max_uri_bytes: 100, ..ServeOptions::default() };
     let served = serve(options, || hello);

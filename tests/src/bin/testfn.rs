@@ -13,7 +13,8 @@ use hyper::body::{Frame, Incoming};
 use hyper::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
@@ -50,9 +51,8 @@ async fn serve(port: u16) -> std::io::Result<()> {
         tokio::spawn(async move {
             let service =
                 service_fn(|request| async move { Ok::<_, Infallible>(signed(request).await) });
-            let connection = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .with_upgrades();
+            let server = auto::Builder::new(TokioExecutor::new());
+            let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
             if let Err(error) = connection.await {
                 eprintln!("testfn: {error}");
             }
@@ -91,6 +91,7 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
             text("released")
         }
         "/trailers" => trailers(),
+        "/test.Echo/Chat" => chat(request),
         "/upgrade" => upgrade(request),
         "/call" => call(&value).await,
         "/log" => {
@@ -128,6 +129,26 @@ fn echo(request: Request<Incoming>) -> Response<Body> {
     if let Some(kind) = parts.headers.get(CONTENT_TYPE) {
         response.headers_mut().insert(CONTENT_TYPE, kind.clone());
     }
+    response
+}
+
+/// What a gRPC server does that sends each message back.
+fn chat(request: Request<Incoming>) -> Response<Body> {
+    let mut status = HeaderMap::new();
+    status.insert("grpc-status", hyper::header::HeaderValue::from_static("0"));
+    let body = StreamBody::new(stream::unfold(Some(request.into_body()), move |body| {
+        let end = Frame::trailers(status.clone());
+        async move {
+            let mut body = body?;
+            match body.frame().await {
+                Some(frame) => Some((Ok(frame.ok()?), Some(body))),
+                None => Some((Ok(end), None)),
+            }
+        }
+    }));
+    let mut response = Response::new(BodyExt::boxed(SyncBody(Box::pin(body))));
+    let kind = hyper::header::HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
     response
 }
 

@@ -9,6 +9,7 @@ mod deploys;
 mod engine;
 mod gate;
 mod input;
+mod protocols;
 mod restarts;
 mod templates;
 mod timeouts;
