@@ -6,7 +6,9 @@
 pub mod bodies;
 pub mod bundle;
 pub mod cgi;
+pub mod chunks;
 pub mod duration;
+pub mod heads;
 pub mod lines;
 pub mod names;
 pub mod stack;
@@ -15,11 +17,13 @@ pub mod stack;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 9] = [
     ("bodies", bodies::run),
     ("bundle", bundle::run),
     ("cgi", cgi::run),
+    ("chunks", chunks::run),
     ("duration", duration::run),
+    ("heads", heads::run),
     ("lines", lines::run),
     ("names", names::run),
     ("stack", stack::run),

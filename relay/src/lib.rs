@@ -25,6 +25,8 @@ mod target;
 pub mod threads;
 #[cfg(feature = "tls")]
 mod tls;
+#[doc(hidden)]
+pub mod untrusted;
 
 pub use body::Body;
 pub use call::{Call, Rules};

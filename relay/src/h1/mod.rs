@@ -8,13 +8,13 @@ mod buffers;
 mod client;
 mod close;
 mod conn;
-mod decode;
+pub(crate) mod decode;
 mod encode;
 mod feed;
 mod floor;
 mod io;
 mod out;
-mod parse;
+pub(crate) mod parse;
 mod pump;
 mod server;
 
