@@ -63,7 +63,7 @@ fn framing(head: &Head) {
     match (&lengths[..], &codings[..]) {
         ([], []) => assert_eq!((head.length, head.chunked), (Some(0), false)),
         ([], [coding]) if coding == b"chunked" => {
-            assert_eq!((head.length, head.chunked), (None, true))
+            assert_eq!((head.length, head.chunked), (None, true));
         }
         ([length], []) => {
             assert!(length.iter().all(u8::is_ascii_digit));
