@@ -139,6 +139,8 @@ impl HttpBody for Reader {
         let shared = self.shared.borrow();
         let kept: u64 = shared.kept.iter().skip(self.at).map(|data| data.len() as u64).sum();
         match shared.source.size_hint().exact() {
+            // A body with trailers must not be sent with its length.
+            _ if shared.trailers.is_some() => SizeHint::default(),
             Some(rest) => SizeHint::with_exact(kept + rest),
             None => SizeHint::default(),
         }
@@ -176,6 +178,7 @@ mod tests {
         let frame = first.frame().await.expect("a frame").expect("data");
         assert_eq!(frame.into_data().expect("data"), "ab");
         for _ in 0..2 {
+            assert_eq!(replay.read().expect("a reader").size_hint().exact(), None);
             let all = replay.read().expect("a reader").collect().await.expect("all of it");
             assert_eq!(all.trailers(), Some(&trailers));
             assert_eq!(all.to_bytes(), "abc");

@@ -21,6 +21,9 @@ use crate::error::{BodyError, WireError};
 /// Lets the client send its body.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
+/// Most of a body that is read before anybody asks for it.
+const READ_AHEAD: usize = 64 << 10;
+
 /// An accepted connection. Borrows last no longer than one poll.
 #[derive(Clone, Debug)]
 pub(super) struct Conn(Rc<RefCell<State>>);
@@ -119,8 +122,8 @@ impl Conn {
         (state.floor, state.reader, state.task) = (None, None, None);
     }
 
-    /// Ready when the client has gone away. What it sends meanwhile is read as long as there is
-    /// nothing else that was not used yet.
+    /// Ready when the client has gone away. To learn that, what it sends is read meanwhile: some of
+    /// the body, if nobody else reads it, and a little of the next request.
     pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         let state = &mut *self.state();
         if state.trouble == Some(Trouble::Gone) {
@@ -130,21 +133,23 @@ impl Conn {
         if waits_for_body && state.is_read_elsewhere(cx) {
             return Poll::Pending;
         }
-        if !state.io.buf.is_empty() {
-            return Poll::Pending;
-        }
-        let Ok(read @ 1..) = ready!(state.io.poll_fill(cx)) else {
-            state.trouble = Some(Trouble::Gone);
-            return Poll::Ready(());
-        };
-        if let Some(reader) = state.reader.as_ref().filter(|_| waits_for_body) {
-            if let Some(floor) = &mut state.floor {
-                floor.came(read);
+        loop {
+            let ahead = state.io.buf.len();
+            if ahead >= READ_AHEAD || (ahead > 0 && !waits_for_body) {
+                return Poll::Pending;
             }
-            // It has looked already, in this very turn.
-            reader.wake_by_ref();
+            let Ok(read @ 1..) = ready!(state.io.poll_fill(cx)) else {
+                state.trouble = Some(Trouble::Gone);
+                return Poll::Ready(());
+            };
+            if let Some(reader) = state.reader.as_ref().filter(|_| waits_for_body) {
+                if let Some(floor) = &mut state.floor {
+                    floor.came(read);
+                }
+                // It has looked already, in this very turn.
+                reader.wake_by_ref();
+            }
         }
-        Poll::Pending
     }
 
     pub(super) fn poll_write_out(

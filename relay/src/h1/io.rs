@@ -37,7 +37,17 @@ impl Io {
         if self.buf.capacity() == 0 {
             ready!(self.stream.poll_read_ready(cx))?;
             self.buf = buffers::take();
+            let polled = self.poll_read_more(cx);
+            if polled.is_pending() {
+                // It was thought to be ready, and was not.
+                self.release();
+            }
+            return polled;
         }
+        self.poll_read_more(cx)
+    }
+
+    fn poll_read_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.buf.capacity() - self.buf.len() < MIN_READ {
             self.buf.reserve(self.read_size);
         }
