@@ -201,17 +201,18 @@ impl Gate {
 
     async fn kill_one(&mut self) -> Result<()> {
         let status = self.client.status(FUNCTION).await?.context("it is gone")?;
-        let ready = status["instances"].as_array().and_then(|all| {
-            all.iter().find(|i| i["state"] == "ready").and_then(|i| i["id"].as_str())
-        });
-        let id = ready.with_context(|| format!("no replica is ready: {status:#}"))?.to_owned();
+        let instances = status["instances"].as_array().map_or(&[][..], Vec::as_slice);
+        let ready = instances.iter().find(|i| i["state"] == "ready");
+        let ready = ready.with_context(|| format!("no replica is ready: {status:#}"))?;
+        let id = ready["id"].as_str().context("it has no name")?.to_owned();
+        let restarts = ready["restarts"].as_u64();
         let replica = self.gateway.replica(&id)?;
         let begin = Instant::now();
         replica.kill()?;
         let back = |status: &Value| {
             let instances = status["instances"].as_array().map_or(&[][..], Vec::as_slice);
             let this = instances.iter().find(|i| i["id"] == *id);
-            this.is_some_and(|i| i["state"] == "ready" && i["restarts"].as_u64() >= Some(1))
+            this.is_some_and(|i| i["state"] == "ready" && i["restarts"].as_u64() > restarts)
         };
         let seen = self.client.until(FUNCTION, "back after its death", back).await.map(|_| ());
         // A signal is given long before the last process of a replica has died of it.
