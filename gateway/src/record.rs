@@ -2,12 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::time::Instant;
 
 use http::{Method, Request, StatusCode};
 use provider::Slot;
+use tokio::time::Instant;
 
-use crate::call::CLIENT_GONE;
+use crate::call::{Arrival, CLIENT_GONE};
 use crate::directory::Live;
 
 /// One call; dropping it ends the call.
@@ -30,7 +30,8 @@ struct Line {
 
 impl Record {
     /// Begins a call.
-    pub(crate) fn new<B>(live: Arc<Live>, request: &Request<B>, log: bool) -> Self {
+    pub(crate) fn new<B>(arrival: &Arrival, request: &Request<B>, log: bool) -> Self {
+        let (live, start) = (arrival.entry.live.clone(), arrival.start);
         live.metrics.started.inc();
         live.metrics.in_flight.inc();
         let id = request.headers().get("x-call-id").map(http::HeaderValue::as_bytes);
@@ -41,7 +42,7 @@ impl Record {
         });
         let status = Cell::new(CLIENT_GONE);
         let (replica, slot) = Default::default();
-        Self { live, start: Instant::now(), status, replica, slot, line }
+        Self { live, start, status, replica, slot, line }
     }
 
     /// Notes who takes it, and the slot that it occupies there.

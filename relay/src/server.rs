@@ -114,6 +114,7 @@ pub async fn serve<H, F>(
         never = accept_all(&server, &listener) => match never {},
     };
     if parting == Parting::Leave {
+        drop(listener);
         return server.drain(parting).await;
     }
     // Whoever is in the queue was promised an answer. So was who has sent a request on a connection

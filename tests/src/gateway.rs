@@ -97,17 +97,32 @@ impl Gateway {
             let _ = old.kill();
             return Err(error);
         }
+        wait_for_end(&mut old)
+    }
+
+    /// Waits until it has ended by itself, and gives its exit code.
+    pub fn ended(&mut self) -> Result<Option<i32>> {
+        let mut child = self.child.take().context("the gateway does not run")?;
+        wait_for_end(&mut child)
+    }
+
+    /// Ends the gateway that uses the state folder now, if one does that is no child of the test.
+    pub fn stop_successor(&mut self) -> Result<()> {
+        let pid = std::fs::read_to_string(self.state.path().join("gateway.lock"))?;
+        let command = std::fs::read(format!("/proc/{}/cmdline", pid.trim())).unwrap_or_default();
+        if !String::from_utf8_lossy(&command).contains(&*self.state.path().to_string_lossy()) {
+            return Ok(());
+        }
+        let pid = process(pid.trim())?;
+        kill_process(pid, Signal::TERM)?;
         let begin = Instant::now();
-        loop {
-            if let Some(status) = old.try_wait()? {
-                return Ok(status.code());
-            }
+        while std::fs::exists(format!("/proc/{}/fd/0", pid.as_raw_nonzero()))? {
             if begin.elapsed() > END {
-                old.kill()?;
-                bail!("the gateway did not end within {END:?} after another took its place");
+                bail!("the gateway that took over did not end within {END:?}");
             }
             std::thread::sleep(LOOK);
         }
+        Ok(())
     }
 
     fn start_with(&mut self, more: &[&str]) -> Result<()> {
@@ -230,6 +245,7 @@ impl Drop for Gateway {
             // A killed gateway leaves its processes to the next one, and there is none.
             let _ = if self.provider == "process" { self.stop().map(drop) } else { self.kill() };
         }
+        let _ = self.stop_successor();
         if self.provider != "docker" {
             return;
         }
@@ -245,6 +261,20 @@ impl Drop for Gateway {
             }
         }
         let _ = docker(&["network", "rm", &self.network]);
+    }
+}
+
+fn wait_for_end(child: &mut Child) -> Result<Option<i32>> {
+    let begin = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.code());
+        }
+        if begin.elapsed() > END {
+            child.kill()?;
+            bail!("the gateway did not end within {END:?}");
+        }
+        std::thread::sleep(LOOK);
     }
 }
 

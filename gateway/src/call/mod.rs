@@ -57,10 +57,10 @@ pub struct Caller {
 }
 
 /// A call to a function that is there.
-struct Arrival {
-    entry: Arc<Entry>,
+pub(crate) struct Arrival {
+    pub(crate) entry: Arc<Entry>,
     peer: Peer,
-    start: Instant,
+    pub(crate) start: Instant,
 }
 
 impl Caller {
@@ -80,10 +80,10 @@ impl Caller {
         let (is_grpc, version) = (relay::grpc::is_call(request.headers()), request.version());
         let stamps = Stamps::new(request.headers());
         stamps.apply(request.headers_mut());
-        let name = name_of(request.uri().path()).to_owned();
-        let mut response = match self.shared.directory.get(&name) {
+        let name = name_of(request.uri().path());
+        let mut response = match self.shared.directory.get(name) {
             Some(entry) => self.known(request, Arrival { entry, peer, start }).await,
-            None => failed(&self.unknown(&name)),
+            None => failed(&self.unknown(name)),
         };
         stamps.answer(response.headers_mut());
         match is_grpc {
@@ -102,7 +102,7 @@ impl Caller {
 
     async fn known(&self, request: Request<Body>, arrival: Arrival) -> Response<Body> {
         let log = self.shared.access_log;
-        let record = Record::new(arrival.entry.live.clone(), &request, log);
+        let record = Record::new(&arrival, &request, log);
         let response = match self.relay(request, arrival, &record).await {
             Ok(response) => response,
             Err(error) => {

@@ -109,3 +109,26 @@ fn a_call_in_flight_is_answered_and_its_connection_ends() {
     assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
     assert!(served.threads.join());
 }
+
+#[test]
+fn a_server_that_is_replaced_answers_once_more_on_every_connection() {
+    let served = serve(ServeOptions::default(), crate::harness::hello);
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut used = served.connect();
+    used.write_all(request).expect("open");
+    let first = read_to(&mut used, "hello").expect("an answer");
+    assert!(!first.contains("connection: close"), "{first}");
+    let mut unused = served.connect();
+    unused.write_all(request).expect("open");
+    read_to(&mut unused, "hello").expect("an answer");
+    served.trigger.leave();
+    // The listening socket is closed when the signal is there; what was accepted goes on.
+    while TcpStream::connect(("127.0.0.1", served.port)).is_ok() {
+        std::thread::yield_now();
+    }
+    used.write_all(request).expect("still open");
+    let last = answer(&mut used);
+    assert!(last.contains("connection: close"), "{last}");
+    assert_eq!(read_all(&mut unused), "", "it is closed in the end");
+    assert!(served.threads.join());
+}

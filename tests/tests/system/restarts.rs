@@ -1,8 +1,10 @@
 //! Nothing is lost while something changes.
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use system::client::Client;
 use system::load::{self, in_flight};
@@ -95,4 +97,27 @@ async fn a_gateway_that_is_told_to_stop_while_it_starts_leaves_nothing_running()
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(gateway.running()?, Vec::<String>::new());
     Ok(())
+}
+
+/// Another gateway asks for the place of this one, and dies when everything has been let go of.
+#[tokio::test]
+async fn a_new_gateway_that_dies_too_early_is_made_up_for() -> Result<()> {
+    let World { mut gateway, client, image } = World::start("process").await?;
+    client.deploy(json!({ "service": "here", "image": image })).await?;
+    client.until("here", "ready", |status| status["availableReplicas"] == 1).await?;
+    let replicas = gateway.running()?;
+    let mut heir = UnixStream::connect(gateway.state_dir().join("gateway.sock"))?;
+    let mut said = BufReader::new(heir.try_clone()?).lines();
+    let hello = said.next().context("nothing was said")??;
+    ensure!(hello.contains(env!("CARGO_PKG_VERSION")), "{hello}");
+    heir.write_all(b"release\n")?;
+    ensure!(said.next().context("nothing was said")?? == "released");
+    drop((heir, said));
+    // Its port takes connections all the time; whoever serves there answers.
+    let (status, text) = client.call("here/echo").await?;
+    ensure!(status.is_success(), "{status}: {text}");
+    ensure!(gateway.running()? == replicas, "replicas run on");
+    let old = gateway.ended()?;
+    ensure!(old == Some(0), "the old gateway ended with {old:?}");
+    gateway.stop_successor()
 }

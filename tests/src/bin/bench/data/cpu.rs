@@ -100,10 +100,11 @@ mod tests {
         let own = std::process::id();
         let before = Used::by(&[own]).unwrap();
         let mut sum = 0u64;
-        while Used::by(&[own]).unwrap().since(&before) < TICK {
+        // The kernel counts whole ticks there, when a clock strikes: that may be later.
+        while with_children(own).unwrap() < TICK {
             sum = std::hint::black_box(sum + 1);
         }
-        assert!(with_children(own).unwrap() >= TICK);
+        assert!(Used::by(&[own]).unwrap().since(&before) > Duration::ZERO);
         assert!(resident_kib(&[own]).unwrap() > 100);
         assert!(tree(own).unwrap().contains(&own));
     }

@@ -1,5 +1,7 @@
 //! What the gateway is told: flags, each also a variable (contract 1.2).
 
+mod tls;
+
 use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -9,7 +11,7 @@ use clap::{Parser, ValueEnum};
 use provider::bundle::Limits;
 use rustix::fs::Access;
 
-use crate::tls::{PlainHttp, TlsArgs};
+pub use self::tls::{PlainHttp, TlsArgs};
 
 /// The file name of the watchdog.
 const WATCHDOG: &str = "fwatchdog";
@@ -149,7 +151,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    pub(crate) fn new(variable: &'static str, value: String, reason: impl Into<String>) -> Self {
+    fn new(variable: &'static str, value: String, reason: impl Into<String>) -> Self {
         Self { variable, value, reason: reason.into() }
     }
 }
