@@ -137,16 +137,18 @@ impl Body {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        // A source that is always ready would never let the alarm be asked.
         let Some(Deadline { at, .. }) = self.deadline else { return self.poll_source(cx) };
-        if at <= Instant::now() {
+        // A source that is always ready would never let the alarm be asked.
+        if !self.source.is_short() && at <= Instant::now() {
             return Poll::Ready(Some(Err(BodyError::Deadline)));
         }
         let polled = self.poll_source(cx);
-        if let (Poll::Pending, Some(deadline)) = (&polled, &mut self.deadline) {
-            deadline.alarm.set(at, cx);
+        match &mut self.deadline {
+            Some(deadline) if polled.is_pending() => {
+                deadline.alarm.poll(at, cx).map(|()| Some(Err(BodyError::Deadline)))
+            }
+            _ => polled,
         }
-        polled
     }
 
     fn poll_source(
@@ -219,6 +221,11 @@ fn hint(left: Option<u64>) -> SizeHint {
 }
 
 impl Source {
+    /// Whether it ends at once.
+    fn is_short(&self) -> bool {
+        matches!(self, Source::Empty | Source::Full(_))
+    }
+
     fn is_end(&self) -> bool {
         match self {
             Source::Empty | Source::Tunnel(_) => true,

@@ -11,6 +11,7 @@ use crate::body::Body;
 use crate::forwarded::Forwarded;
 use crate::headers;
 use crate::replay::Replay;
+use crate::spare;
 
 /// How a request is changed for the next hop.
 #[derive(Clone, Debug, Default)]
@@ -152,6 +153,12 @@ impl Call {
     /// Changes when the call must be over.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        spare::put(std::mem::take(&mut self.parts.headers));
     }
 }
 

@@ -34,6 +34,8 @@ struct Clock {
 struct Entry {
     at: Instant,
     waker: Waker,
+    /// Whether the time has come and the task was told so.
+    rung: bool,
 }
 
 /// Something that may have to happen at some time. Dropping it clears it.
@@ -41,19 +43,16 @@ struct Entry {
 pub(crate) struct Alarm(Option<usize>);
 
 impl Alarm {
-    /// Ready when `at` has passed. Until then the task is woken at that time, or a little later.
+    /// Ready when `at` has passed and the task was woken for it, which is done at that time, or a
+    /// little later. Another time takes the place of an earlier one. What time it is now is not
+    /// looked at here, as that costs more than all the rest.
     pub(crate) fn poll(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        if at <= Instant::now() {
-            self.clear();
-            return Poll::Ready(());
+        let rung = CLOCK.with(|clock| clock.set(&mut self.0, at, cx.waker()));
+        if !rung {
+            return Poll::Pending;
         }
-        self.set(at, cx);
-        Poll::Pending
-    }
-
-    /// Wakes the task at that time, or a little later, if nothing else is set before.
-    pub(crate) fn set(&mut self, at: Instant, cx: &Context<'_>) {
-        CLOCK.with(|clock| clock.set(&mut self.0, at, cx.waker()));
+        self.clear();
+        Poll::Ready(())
     }
 
     /// Wakes nobody.
@@ -72,20 +71,26 @@ impl Drop for Alarm {
 }
 
 impl Clock {
-    fn set(&self, key: &mut Option<usize>, at: Instant, waker: &Waker) {
+    /// Sets an alarm, unless it has rung for that time already.
+    fn set(&self, key: &mut Option<usize>, at: Instant, waker: &Waker) -> bool {
         let mut alarms = self.alarms.borrow_mut();
         match key.and_then(|key| alarms.get_mut(key)) {
+            Some(entry) if entry.rung && entry.at == at => return true,
             Some(entry) => {
-                entry.at = at;
+                (entry.at, entry.rung) = (at, false);
                 entry.waker.clone_from(waker);
             }
-            None => *key = Some(alarms.insert(Entry { at, waker: waker.clone() })),
+            None => {
+                let waker = waker.clone();
+                *key = Some(alarms.insert(Entry { at, waker, rung: false }));
+            }
         }
         drop(alarms);
         if self.next.get().is_none_or(|next| at < next) {
             self.next.set(Some(at));
             self.tick();
         }
+        false
     }
 
     /// Makes the ticker look at `next`.
@@ -100,13 +105,17 @@ impl Clock {
     /// Wakes whoever is due and finds out who is next.
     fn ring(&self) {
         let now = Instant::now();
-        let alarms = self.alarms.borrow();
-        for (_, entry) in alarms.iter().filter(|(_, entry)| entry.at <= now) {
-            entry.waker.wake_by_ref();
+        let mut alarms = self.alarms.borrow_mut();
+        let mut next = None::<Instant>;
+        for (_, entry) in alarms.iter_mut().filter(|(_, entry)| !entry.rung) {
+            if entry.at <= now {
+                entry.rung = true;
+                entry.waker.wake_by_ref();
+            } else {
+                next = Some(next.map_or(entry.at, |next| next.min(entry.at)));
+            }
         }
-        // Whoever was woken sets a new time or clears the old one, but maybe not at once.
-        let next = alarms.iter().map(|(_, entry)| entry.at.max(now + TICK)).min();
-        self.next.set(next);
+        self.next.set(next.map(|next| next.max(now + TICK)));
     }
 }
 
@@ -180,12 +189,13 @@ mod tests {
         local_runtime().expect("a runtime").block_on(async {
             let start = Instant::now();
             let mut alarm = Alarm::default();
-            poll_fn(|cx| {
-                alarm.set(start + Duration::from_millis(10), cx);
-                alarm.poll(start + Duration::from_millis(50), cx)
-            })
-            .await;
+            let early = start + Duration::from_millis(10);
+            let polled = poll_fn(|cx| Poll::Ready(alarm.poll(early, cx))).await;
+            assert!(polled.is_pending());
+            poll_fn(|cx| alarm.poll(start + Duration::from_millis(50), cx)).await;
             assert!(start.elapsed() >= Duration::from_millis(50));
+            // What has passed already is told, too, but not before others had their turn.
+            poll_fn(|cx| alarm.poll(start, cx)).await;
         });
     }
 }

@@ -20,6 +20,7 @@ mod replay;
 mod sendable;
 mod server;
 mod shutdown;
+mod spare;
 mod stream;
 mod target;
 pub mod threads;

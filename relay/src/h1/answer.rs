@@ -21,6 +21,7 @@ use super::server::End;
 use crate::body::Body;
 use crate::clock::Alarm;
 use crate::server::{Live, Stage};
+use crate::spare;
 
 /// What of a request matters for its answer.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +93,7 @@ pub(super) async fn answer<H>(
     writing.out.text(|text| {
         encode::response_head(text, parts.status, &parts.headers, (length, afterwards));
     });
-    drop(parts);
+    spare::put(parts.headers);
     poll_fn(|cx| writing.poll(conn, live, cx)).await?;
     writing.out.put();
     conn.end();

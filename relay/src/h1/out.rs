@@ -6,6 +6,9 @@ use std::io::IoSlice;
 
 use bytes::Bytes;
 
+/// Data that is copied next to the text before it: one write of one piece costs less than that.
+const SMALL: usize = 512;
+
 /// Most pieces that are written at once.
 const MAX_SLICES: usize = 32;
 
@@ -63,6 +66,9 @@ impl Out {
         let before = self.text.len();
         write(&mut self.text);
         let added = self.text.len() - before;
+        if added == 0 {
+            return;
+        }
         self.len += added;
         match self.pieces.back_mut() {
             Some(Piece::Text(len)) => *len += added,
@@ -72,7 +78,9 @@ impl Out {
 
     /// Adds data.
     pub(crate) fn data(&mut self, data: Bytes) {
-        if !data.is_empty() {
+        if data.len() <= SMALL {
+            self.text(|text| text.extend_from_slice(&data));
+        } else {
             self.len += data.len();
             self.pieces.push_back(Piece::Data(data));
         }

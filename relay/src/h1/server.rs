@@ -22,6 +22,9 @@ use crate::stream::Peer;
 /// How long a connection that was accepted at the last moment may take to send its request.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
+/// After this silence a connection gives up memory that it had for a call.
+const REST: Duration = Duration::from_millis(500);
+
 /// Why an exchange was the connection's last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -37,6 +40,8 @@ pub(super) enum End {
 
 /// What comes next on a connection.
 enum Next {
+    /// Nothing for a while.
+    Rest,
     Request(Box<RequestHead>),
     Refuse(Fault),
     Http2,
@@ -52,11 +57,26 @@ where
 {
     let conn = Conn::new(io, live.options().min_body_rate);
     let mut waiting = Waiting { is_first: true, ..Waiting::default() };
+    // A call needs much memory. It is kept for the next one, but not for long.
+    let mut room = None;
     let end = loop {
         let next = poll_fn(|cx| waiting.poll(&conn, live, cx)).await;
-        // What a call needs is only there while there is a call.
         let over = match next {
-            Next::Request(head) => Box::pin(exchange(&conn, *head, peer, live)).await,
+            Next::Rest => {
+                room = None;
+                continue;
+            }
+            Next::Request(head) => {
+                let room = room.get_or_insert_with(|| Box::pin(None));
+                room.set(Some(exchange(conn.clone(), *head, peer, live)));
+                let over = poll_fn(|cx| match room.as_mut().as_pin_mut() {
+                    Some(exchange) => exchange.poll(cx),
+                    None => Poll::Ready(Err(End::Gone)),
+                });
+                let over = over.await;
+                room.set(None);
+                over
+            }
             Next::Refuse(fault) => Box::pin(refuse(&conn, fault, live)).await,
             Next::Http2 => return conn.into_io(),
             Next::End(end) => Err(end),
@@ -88,6 +108,8 @@ struct Waiting {
     skipped_line: bool,
     /// Whether there was no request yet.
     is_first: bool,
+    /// Whether nothing has come for a while.
+    rested: bool,
     /// When that has taken too long. It is set anew for each wait, and never cleared between.
     alarm: Alarm,
 }
@@ -122,10 +144,12 @@ impl Waiting {
             (false, Stage::Drain, false) => return Poll::Ready(Next::End(End::Close)),
             (false, ..) => options.idle_timeout,
         };
-        if self.alarm.poll(since + limit, cx).is_pending() {
-            return Poll::Pending;
+        if !self.rested && !self.in_head && limit > REST {
+            std::task::ready!(self.alarm.poll(since + REST, cx));
+            self.rested = true;
+            return Poll::Ready(Next::Rest);
         }
-        Poll::Ready(Next::End(End::Close))
+        self.alarm.poll(since + limit, cx).map(|()| Next::End(End::Close))
     }
 
     /// What the bytes that have come are, if that is clear.
@@ -175,7 +199,7 @@ impl Waiting {
 
 /// Answers one request.
 async fn exchange<H, F>(
-    conn: &Conn,
+    conn: Conn,
     head: RequestHead,
     peer: Peer,
     live: &Live<H>,
@@ -212,7 +236,7 @@ where
         asked.keep_alive = false;
         refusal(StatusCode::REQUEST_TIMEOUT, "the request body came too slowly")
     });
-    answer(conn, response, &asked, live).await
+    answer(&conn, response, &asked, live).await
 }
 
 /// Answers what is no proper request.

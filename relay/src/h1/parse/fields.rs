@@ -8,9 +8,7 @@ use http::header::{
 };
 
 use super::{Fault, MAX_HEADERS};
-
-/// Room for headers that are added later, so that the map need not grow.
-const ADDED_HEADERS: usize = 8;
+use crate::spare;
 
 /// What must not come in a trailer: framing, routing, credentials, and what says how the content
 /// is to be read (RFC 9110 6.5.1). It is left out.
@@ -53,7 +51,7 @@ impl Fields {
     /// Of the header lines in `head`.
     pub(super) fn read(lines: &[httparse::Header<'_>], head: &Bytes) -> Result<Self, Fault> {
         let mut fields = Self {
-            headers: HeaderMap::with_capacity(lines.len() + ADDED_HEADERS),
+            headers: spare::take(),
             length: None,
             chunked: false,
             other_coding: false,
