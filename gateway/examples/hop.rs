@@ -15,7 +15,7 @@ use std::time::Duration;
 use gateway::call::{Caller, Shared};
 use gateway::directory::Directory;
 use gateway::metrics::Metrics;
-use gateway::scaler::Scaler;
+use gateway::scaling::Scaler;
 use provider::fake::Fake;
 use provider::{Address, Calls, Function, Provider};
 use relay::{Listener, ServeOptions, Shutdown};

@@ -14,7 +14,7 @@ pub mod holder;
 pub mod metrics;
 mod queue;
 mod record;
-pub mod scaler;
+pub mod scaling;
 pub mod state;
 pub mod sweep;
 pub mod tls;

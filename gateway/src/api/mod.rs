@@ -22,7 +22,7 @@ use provider::{DEFAULT_NAMESPACE, Name, Provider};
 use crate::auth::{Credentials, require};
 use crate::directory::Directory;
 use crate::error::{Error, Result};
-use crate::scaler::Scaler;
+use crate::scaling::Scaler;
 use crate::ui;
 
 /// Largest body of a system request, in bytes: a secret of 1 MiB as base64 with room to spare.

@@ -31,7 +31,7 @@ use crate::config::{Config, ProviderKind};
 use crate::directory::Directory;
 use crate::handover::{Desk, Leaving, Predecessor};
 use crate::metrics::Metrics;
-use crate::scaler::Scaler;
+use crate::scaling::Scaler;
 use crate::state::StateDir;
 use crate::sweep::sweep;
 use crate::tls;

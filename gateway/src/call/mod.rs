@@ -25,7 +25,7 @@ use crate::directory::{Directory, Entry};
 use crate::error::{Error, Result};
 use crate::handover::Leaving;
 use crate::record::Record;
-use crate::scaler::Scaler;
+use crate::scaling::Scaler;
 
 /// What every call's path starts with.
 pub const PREFIX: &str = "/function/";

@@ -15,7 +15,7 @@ use gateway::api::{self, Api};
 use gateway::auth::Credentials;
 use gateway::directory::Directory;
 use gateway::metrics::Metrics;
-use gateway::scaler::Scaler;
+use gateway::scaling::Scaler;
 use http::{Request, StatusCode};
 use provider::bundle::sample::{self, Archive, SmallDisk, config, digest, pack, paths};
 use provider::bundle::{Digest, Limits, MEDIA_TYPE, Store};

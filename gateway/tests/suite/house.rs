@@ -8,7 +8,7 @@ use std::time::Duration;
 use gateway::call::{Caller, Shared, route};
 use gateway::directory::Directory;
 use gateway::metrics::Metrics;
-use gateway::scaler::Scaler;
+use gateway::scaling::Scaler;
 use provider::fake::Fake;
 use provider::{Address, Calls, Function, Name, Provider};
 use relay::{Listener, ServeOptions};
