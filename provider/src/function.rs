@@ -22,6 +22,10 @@ pub mod label {
     pub const SCALE_ZERO: &str = "com.openfaas.scale.zero";
     /// Idle time before zero, a duration.
     pub const SCALE_ZERO_DURATION: &str = "com.openfaas.scale.zero-duration";
+    /// Idle time before replicas are frozen, a duration; `0` or `off` is never.
+    pub const SCALE_FREEZE_AFTER: &str = "flint.dev/scale.freeze-after";
+    /// Replicas that are made beforehand and not started.
+    pub const SCALE_PREPARED: &str = "flint.dev/scale.prepared";
 }
 
 /// Annotations that mean something to Flint.

@@ -10,6 +10,10 @@ use crate::{Error, Result, parse_duration};
 const DEFAULT_MAX: u32 = 20;
 /// Idle time before zero of functions that name none (contract 4.1).
 const DEFAULT_ZERO_DURATION: Duration = Duration::from_secs(15 * 60);
+/// Idle time before functions that go to zero are frozen, when they name none.
+const DEFAULT_FREEZE_AFTER: Duration = Duration::from_secs(10);
+/// The most replicas that are made beforehand: each costs space, and time at every deploy.
+const MAX_PREPARED: u32 = 100;
 
 /// What a function's replicas are wanted to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,11 +35,22 @@ pub struct Scale {
     pub zero: bool,
     /// How long a function is idle before it goes to zero.
     pub zero_duration: Duration,
+    /// How long a function is idle before its replicas are frozen; `None` is never.
+    pub freeze_after: Option<Duration>,
+    /// How many replicas are made beforehand and not started, so that a start finds them.
+    pub prepared: u32,
 }
 
 impl Default for Scale {
     fn default() -> Self {
-        Self { min: 1, max: DEFAULT_MAX, zero: false, zero_duration: DEFAULT_ZERO_DURATION }
+        Self {
+            min: 1,
+            max: DEFAULT_MAX,
+            zero: false,
+            zero_duration: DEFAULT_ZERO_DURATION,
+            freeze_after: None,
+            prepared: 0,
+        }
     }
 }
 
@@ -52,7 +67,14 @@ impl Scale {
         }
         let zero = labels.get(label::SCALE_ZERO).is_some_and(|v| v == "true");
         let zero_duration = duration(labels, label::SCALE_ZERO_DURATION)?;
-        Ok(Self { min, max, zero, zero_duration: zero_duration.unwrap_or(defaults.zero_duration) })
+        Ok(Self {
+            min,
+            max,
+            zero,
+            zero_duration: zero_duration.unwrap_or(defaults.zero_duration),
+            freeze_after: freeze_after(labels, zero)?,
+            prepared: prepared(labels)?,
+        })
     }
 
     /// The nearest count that is allowed; 0 stays 0.
@@ -73,6 +95,26 @@ fn number(labels: &BTreeMap<String, String>, key: &str) -> Result<Option<u32>> {
             .map_err(|_| Error::invalid(key, format!("{text:?} is not a whole number of replicas")))
     };
     labels.get(key).map(read).transpose()
+}
+
+/// Functions that never go to zero are frozen only when they ask for it.
+fn freeze_after(labels: &BTreeMap<String, String>, zero: bool) -> Result<Option<Duration>> {
+    let key = label::SCALE_FREEZE_AFTER;
+    match labels.get(key).map(|text| text.trim()) {
+        None => Ok(zero.then_some(DEFAULT_FREEZE_AFTER)),
+        Some("off") => Ok(None),
+        Some(_) => Ok(duration(labels, key)?.filter(|after| !after.is_zero())),
+    }
+}
+
+fn prepared(labels: &BTreeMap<String, String>) -> Result<u32> {
+    let key = label::SCALE_PREPARED;
+    match number(labels, key)?.unwrap_or(0) {
+        many if many > MAX_PREPARED => {
+            Err(Error::invalid(key, format!("{many} must be at most {MAX_PREPARED}")))
+        }
+        count => Ok(count),
+    }
 }
 
 fn duration(labels: &BTreeMap<String, String>, key: &str) -> Result<Option<Duration>> {
@@ -113,9 +155,25 @@ mod tests {
             (label::SCALE_MAX, "0"),
             (label::SCALE_MAX, "-1"),
             (label::SCALE_ZERO_DURATION, "soon"),
+            (label::SCALE_FREEZE_AFTER, "later"),
+            (label::SCALE_PREPARED, "some"),
+            (label::SCALE_PREPARED, "101"),
         ] {
             let error = Scale::from_labels(&labels(&[pair])).unwrap_err().to_string();
             assert!(error.starts_with(pair.0), "{error}");
+        }
+    }
+
+    #[test]
+    fn who_goes_to_zero_is_frozen_before_and_others_when_they_ask() {
+        let after = |pairs: &[(&str, &str)]| {
+            Scale::from_labels(&labels(pairs)).unwrap().freeze_after.map(|after| after.as_secs())
+        };
+        let (zero, freeze) = ((label::SCALE_ZERO, "true"), label::SCALE_FREEZE_AFTER);
+        assert_eq!((after(&[]), after(&[zero])), (None, Some(10)));
+        assert_eq!(after(&[(freeze, "1m")]), Some(60));
+        for never in ["0", "0s", "off"] {
+            assert_eq!(after(&[zero, (freeze, never)]), None, "{never}");
         }
     }
 }
