@@ -3,11 +3,11 @@
 mod error;
 mod leave;
 mod metrics;
+mod scaling;
 mod signals;
 mod sockets;
 mod threads;
 
-use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +32,7 @@ use crate::config::{Config, ProviderKind};
 use crate::directory::Directory;
 use crate::handover::{Desk, Leaving, Predecessor};
 use crate::metrics::Metrics;
-use crate::scaling::{Bounds, Scaler};
+use crate::scaling::{Autoscaler, Scaler};
 use crate::state::StateDir;
 use crate::sweep::sweep;
 use crate::tls;
@@ -110,7 +110,7 @@ async fn serve(
     wait_for_sync(&directory).await;
     let (runtime, leaving) = (Handle::current(), Leaving::default());
     let scaler = Scaler::new(provider.clone(), directory.clone(), runtime.clone());
-    let scaler = Arc::new(scaler.until(leaving.clone()).within(bounds(&config)));
+    let scaler = Arc::new(scaler.until(leaving.clone()).within(scaling::bounds(&config)));
     let (trigger, shutdown) = relay::shutdown();
     let api = Api {
         provider,
@@ -129,7 +129,7 @@ async fn serve(
         leaving: leaving.clone(),
     });
     if let Some(store) = bundles {
-        tasks.spawn(sweep_when_synced(store, directory));
+        tasks.spawn(sweep_when_synced(store, directory.clone()));
     }
     let sockets = Sockets::bind(&config, backend.functions_ip, tls.as_ref(), predecessor.as_mut())?;
     let (announcement, address) = (sockets.announcement()?, sockets.plain_address());
@@ -147,6 +147,9 @@ async fn serve(
     if let Some(tls) = tls {
         tasks.spawn(follow_certificate(tls));
     }
+    let options = scaling::options(&config, predecessor.is_some());
+    let autoscaler = Autoscaler::new(directory.clone(), shared.scaler.clone(), options)?;
+    tasks.spawn(autoscaler.run(leaving.clone()));
     let desk = Desk::open(state.path())?;
     print!("{announcement}");
     if let Some(predecessor) = predecessor {
@@ -183,14 +186,6 @@ async fn follow_certificate(tls: Tls) {
 async fn sweep_when_synced(store: Arc<Store>, directory: Arc<Directory>) {
     directory.synced().await;
     sweep(store).await;
-}
-
-fn bounds(config: &Config) -> Bounds {
-    let usual = Bounds::default();
-    Bounds {
-        starts: config.max_concurrent_starts.map_or(usual.starts, NonZeroUsize::get),
-        replicas: config.max_replicas.map(NonZeroU32::get),
-    }
 }
 
 fn serve_options(config: &Config) -> ServeOptions {
