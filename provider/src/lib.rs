@@ -20,6 +20,7 @@ mod namespace;
 pub mod programs;
 mod quantity;
 mod scale;
+mod schedule;
 mod secret;
 mod status;
 
@@ -48,7 +49,8 @@ pub use log::{LogLine, LogQuery};
 pub use name::{DEFAULT_NAMESPACE, Name, is_dns_label};
 pub use namespace::{Namespace, Namespaces};
 pub use quantity::{parse_bytes, parse_millicores};
-pub use scale::{Scale, Target};
+pub use scale::{Measure, Scale, Target};
+pub use schedule::Schedule;
 pub use secret::{Secret, Secrets};
 pub use status::{Address, Replica, State, Status};
 

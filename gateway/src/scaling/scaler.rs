@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use provider::{Error, Function, Name, Provider, Result, Target};
+use provider::{Error, Function, Measure, Name, Provider, Result, Scale, Target};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedRwLockReadGuard, watch};
 use tokio::time::{sleep, timeout};
 
+use super::journal::{Cause, Decision};
 use super::room::{Bounds, Places, Room, Start};
 use crate::directory::{Directory, Entry};
 use crate::handover::Leaving;
@@ -23,23 +24,6 @@ const FAILED: Duration = Duration::from_secs(1);
 
 /// How a wake ended, once it has.
 type Outcome = Option<Result<()>>;
-
-/// Why the number of replicas changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// Somebody asked for it.
-    Manual,
-    /// An alert came.
-    Alert,
-    /// So much is to be done.
-    Load,
-    /// It is that time of the day.
-    Schedule,
-    /// Nothing is to be done.
-    Idle,
-    /// A call came, and nothing runs.
-    Call,
-}
 
 /// Changes how many replicas run.
 pub struct Scaler {
@@ -80,7 +64,7 @@ impl Scaler {
     /// [`Error::Conflict`] says why there are not to be more.
     pub async fn scale(&self, name: &Name, replicas: u32, cause: Cause) -> Result<()> {
         let entry = self.directory.find(name).ok_or_else(|| Error::NotFound(name.to_string()))?;
-        let replicas = entry.status.function.scale()?.clamp(replicas);
+        let replicas = entry.scale.clamp(replicas);
         let _work = self.work(cause).await?;
         if replicas <= entry.status.desired {
             return self.provider.scale(name, Target::Replicas(replicas)).await;
@@ -195,10 +179,9 @@ impl Scaler {
     /// How many replicas the calls need that wait.
     fn needed(&self, name: &Name) -> Result<u32> {
         let entry = self.directory.find(name).ok_or_else(|| Error::NotFound(name.to_string()))?;
-        let scale = entry.status.function.scale()?;
-        let each = entry.status.function.max_inflight()?.unwrap_or(u32::MAX).max(1);
         let waiting = u32::try_from(entry.live.queue.len()).unwrap_or(u32::MAX);
-        Ok(scale.clamp(waiting.div_ceil(each).max(scale.initial())))
+        let each = entry.status.function.max_inflight()?.unwrap_or_else(|| usual(&entry.scale));
+        Ok(entry.scale.clamp(waiting.div_ceil(each.max(1)).max(entry.scale.initial())))
     }
 
     /// Leave to change something. Who asks by hand or by alert has it: it is a request of the API.
@@ -254,4 +237,10 @@ impl Scaler {
 
 fn left() -> Error {
     Error::Conflict("the gateway is leaving".to_owned())
+}
+
+/// How many calls at a time a replica is meant for that would take any number of them.
+fn usual(scale: &Scale) -> u32 {
+    // A cast from above the greatest number gives the greatest number.
+    if scale.measure == Measure::Capacity { scale.per_replica() as u32 } else { u32::MAX }
 }
