@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use provider::{Error, Function, Measure, Name, Provider, Result, Scale, Target};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedRwLockReadGuard, watch};
@@ -58,13 +59,23 @@ impl Scaler {
     /// Sets the number of replicas, kept within the function's bounds; 0 puts it to sleep.
     ///
     /// More of them wait for their turn. What nobody asked for by hand is done as far as there is
-    /// room.
+    /// room. What is asked for by hand is written into the function's journal; whoever decides for
+    /// any other cause writes that down, with the numbers that led to it.
     ///
     /// # Errors
     /// [`Error::Conflict`] says why there are not to be more.
     pub async fn scale(&self, name: &Name, replicas: u32, cause: Cause) -> Result<()> {
         let entry = self.directory.find(name).ok_or_else(|| Error::NotFound(name.to_string()))?;
         let replicas = entry.scale.clamp(replicas);
+        let scaled = self.resize(&entry, replicas, cause).await;
+        if cause == Cause::Manual {
+            note(&entry, (cause, replicas, "asked for by hand"), &scaled);
+        }
+        scaled
+    }
+
+    async fn resize(&self, entry: &Entry, replicas: u32, cause: Cause) -> Result<()> {
+        let name = &entry.name;
         let _work = self.work(cause).await?;
         if replicas <= entry.status.desired {
             return self.provider.scale(name, Target::Replicas(replicas)).await;
@@ -72,7 +83,6 @@ impl Scaler {
         let start = self.turn(name).await?;
         let least = if cause == Cause::Manual { replicas } else { 1 };
         let places = self.room.places(name, replicas, least)?;
-        tracing::info!(function = %name, replicas = places.count, ?cause, "scaling up");
         self.provider.scale(name, Target::Replicas(places.count)).await?;
         self.until_started(name, (start, places)).await;
         Ok(())
@@ -155,25 +165,31 @@ impl Scaler {
     /// Thaws a frozen function at once; starts a stopped one when its turn comes.
     async fn raise(&self, name: &Name) -> Result<Option<(Start, Places)>> {
         let _work = self.work(Cause::Call).await?;
-        let frozen = self.directory.find(name).filter(|entry| entry.is_frozen());
-        if let Some(entry) = frozen {
+        let entry = self.directory.find(name).ok_or_else(|| Error::NotFound(name.to_string()))?;
+        if entry.is_frozen() {
             // All that is there, and nothing else: whether that is enough is seen by its load.
-            self.provider.scale(name, Target::Replicas(entry.status.desired)).await?;
-            return Ok(None);
+            let count = entry.status.desired;
+            let thawed = self.provider.scale(name, Target::Replicas(count)).await;
+            note(&entry, (Cause::Call, count, "a call thawed it"), &thawed);
+            return thawed.map(|()| None);
         }
+        let started = self.start(name).await;
+        let count = started.as_ref().map_or(0, |(_, places)| places.count);
+        note(&entry, (Cause::Call, count, "calls came while it slept"), &started);
+        started.map(Some)
+    }
+
+    async fn start(&self, name: &Name) -> Result<(Start, Places)> {
         let start = self.turn(name).await?;
-        let places = self.room.places(name, self.needed(name)?, 1)?;
+        let mut places = self.room.places(name, self.needed(name)?, 1)?;
         self.provider.scale(name, Target::Replicas(places.count)).await?;
         // More calls may have come since; for those that come later there is the load.
         let needed = self.needed(name)?;
-        if needed <= places.count {
-            return Ok(Some((start, places)));
+        if needed > places.count {
+            places = self.room.more(places, needed)?;
+            self.provider.scale(name, Target::Replicas(places.count)).await?;
         }
-        let count = places.count;
-        drop(places);
-        let places = self.room.places(name, needed, count)?;
-        self.provider.scale(name, Target::Replicas(places.count)).await?;
-        Ok(Some((start, places)))
+        Ok((start, places))
     }
 
     /// How many replicas the calls need that wait.
@@ -243,4 +259,11 @@ fn left() -> Error {
 fn usual(scale: &Scale) -> u32 {
     // A cast from above the greatest number gives the greatest number.
     if scale.measure == Measure::Capacity { scale.per_replica() as u32 } else { u32::MAX }
+}
+
+/// Writes down what was decided outside of the loop, and what came of it.
+fn note<T>(entry: &Entry, (cause, to, reason): (Cause, u32, &str), done: &Result<T>) {
+    let refused = done.as_ref().err().map(Error::to_string).unwrap_or_default();
+    let decision = Decision { refused, ..Decision::new(cause, entry.status.desired, to, reason) };
+    entry.live.journal.write(Timestamp::now(), decision);
 }
