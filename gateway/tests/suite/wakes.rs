@@ -232,7 +232,7 @@ async fn what_crashed_before_it_slept_is_woken_all_the_same() {
             id: "old".to_owned(),
             address: None,
             state: State::Stopped,
-            generation: status.generation,
+            generation: 0,
             restarts: 9,
             last_exit: "exit code 3".to_owned(),
             trouble: String::new(),
