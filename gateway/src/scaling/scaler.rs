@@ -59,22 +59,28 @@ impl Scaler {
     /// Sets the number of replicas, kept within the function's bounds; 0 puts it to sleep.
     ///
     /// More of them wait for their turn. What nobody asked for by hand is done as far as there is
-    /// room. What is asked for by hand is written into the function's journal; whoever decides for
-    /// any other cause writes that down, with the numbers that led to it.
+    /// room.
     ///
     /// # Errors
     /// [`Error::Conflict`] says why there are not to be more.
     pub async fn scale(&self, name: &Name, replicas: u32, cause: Cause) -> Result<()> {
         let entry = self.directory.find(name).ok_or_else(|| Error::NotFound(name.to_string()))?;
         let replicas = entry.scale.clamp(replicas);
-        let scaled = self.resize(&entry, replicas, cause).await;
-        if cause == Cause::Manual {
-            note(&entry, (cause, replicas, "asked for by hand"), &scaled);
-        }
-        scaled
+        let reason = match cause {
+            Cause::Manual => "asked for by hand",
+            Cause::Alert => "asked for by an alert",
+            // Who decides that writes it down, with the numbers.
+            _ => return self.change(&entry, replicas, cause).await,
+        };
+        let decision = Decision::new(cause, entry.status.desired, replicas, reason);
+        // First, so that it is known when the change is seen.
+        entry.live.journal.write(Timestamp::now(), decision.clone());
+        let done = self.change(&entry, replicas, cause).await;
+        note_refusal(&entry, decision, &done);
+        done
     }
 
-    async fn resize(&self, entry: &Entry, replicas: u32, cause: Cause) -> Result<()> {
+    async fn change(&self, entry: &Entry, replicas: u32, cause: Cause) -> Result<()> {
         let name = &entry.name;
         let _work = self.work(cause).await?;
         if replicas <= entry.status.desired {
@@ -83,6 +89,7 @@ impl Scaler {
         let start = self.turn(name).await?;
         let least = if cause == Cause::Manual { replicas } else { 1 };
         let places = self.room.places(name, replicas, least)?;
+        tracing::info!(function = %name, replicas = places.count, ?cause, "scaling up");
         self.provider.scale(name, Target::Replicas(places.count)).await?;
         self.until_started(name, (start, places)).await;
         Ok(())
@@ -137,6 +144,7 @@ impl Scaler {
         let (scaler, name) = (self.clone(), entry.name.clone());
         self.runtime.spawn(async move {
             let raised = scaler.raise(&name).await;
+            scaler.note_call(&name, &raised);
             let failed = raised.is_err();
             if !failed {
                 scaler.until_seen(&name).await;
@@ -158,6 +166,21 @@ impl Scaler {
         receiver
     }
 
+    /// Writes down that a call started the function, or why it did not.
+    fn note_call(&self, name: &Name, raised: &Result<Option<(Start, Places)>>) {
+        let Some(entry) = self.directory.find(name) else { return };
+        let (to, reason) = match raised {
+            Ok(Some((_, places))) => (places.count, "a call came, and nothing ran"),
+            Ok(None) => (entry.status.desired, "a call came, and the replicas were frozen"),
+            Err(_) => (entry.scale.initial(), "a call came, and nothing ran"),
+        };
+        let decision = Decision::new(Cause::Call, 0, to, reason);
+        match raised {
+            Ok(_) => entry.live.journal.write(Timestamp::now(), decision),
+            Err(error) => note_refusal(&entry, decision, &Err(error.clone())),
+        }
+    }
+
     fn woken(&self, name: &Name) {
         self.waking.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
@@ -165,31 +188,25 @@ impl Scaler {
     /// Thaws a frozen function at once; starts a stopped one when its turn comes.
     async fn raise(&self, name: &Name) -> Result<Option<(Start, Places)>> {
         let _work = self.work(Cause::Call).await?;
-        let entry = self.directory.find(name).ok_or_else(|| Error::NotFound(name.to_string()))?;
-        if entry.is_frozen() {
+        let frozen = self.directory.find(name).filter(|entry| entry.is_frozen());
+        if let Some(entry) = frozen {
             // All that is there, and nothing else: whether that is enough is seen by its load.
-            let count = entry.status.desired;
-            let thawed = self.provider.scale(name, Target::Replicas(count)).await;
-            note(&entry, (Cause::Call, count, "a call thawed it"), &thawed);
-            return thawed.map(|()| None);
+            self.provider.scale(name, Target::Replicas(entry.status.desired)).await?;
+            return Ok(None);
         }
-        let started = self.start(name).await;
-        let count = started.as_ref().map_or(0, |(_, places)| places.count);
-        note(&entry, (Cause::Call, count, "calls came while it slept"), &started);
-        started.map(Some)
-    }
-
-    async fn start(&self, name: &Name) -> Result<(Start, Places)> {
         let start = self.turn(name).await?;
-        let mut places = self.room.places(name, self.needed(name)?, 1)?;
+        let places = self.room.places(name, self.needed(name)?, 1)?;
         self.provider.scale(name, Target::Replicas(places.count)).await?;
         // More calls may have come since; for those that come later there is the load.
         let needed = self.needed(name)?;
-        if needed > places.count {
-            places = self.room.more(places, needed)?;
-            self.provider.scale(name, Target::Replicas(places.count)).await?;
+        if needed <= places.count {
+            return Ok(Some((start, places)));
         }
-        Ok((start, places))
+        let count = places.count;
+        drop(places);
+        let places = self.room.places(name, needed, count)?;
+        self.provider.scale(name, Target::Replicas(places.count)).await?;
+        Ok(Some((start, places)))
     }
 
     /// How many replicas the calls need that wait.
@@ -251,6 +268,13 @@ impl Scaler {
     }
 }
 
+fn note_refusal(entry: &Entry, decision: Decision, done: &Result<()>) {
+    if let Err(error) = done {
+        let refused = Decision { refused: error.to_string(), ..decision };
+        entry.live.journal.write(Timestamp::now(), refused);
+    }
+}
+
 fn left() -> Error {
     Error::Conflict("the gateway is leaving".to_owned())
 }
@@ -259,11 +283,4 @@ fn left() -> Error {
 fn usual(scale: &Scale) -> u32 {
     // A cast from above the greatest number gives the greatest number.
     if scale.measure == Measure::Capacity { scale.per_replica() as u32 } else { u32::MAX }
-}
-
-/// Writes down what was decided outside of the loop, and what came of it.
-fn note<T>(entry: &Entry, (cause, to, reason): (Cause, u32, &str), done: &Result<T>) {
-    let refused = done.as_ref().err().map(Error::to_string).unwrap_or_default();
-    let decision = Decision { refused, ..Decision::new(cause, entry.status.desired, to, reason) };
-    entry.live.journal.write(Timestamp::now(), decision);
 }
