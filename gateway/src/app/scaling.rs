@@ -28,6 +28,7 @@ pub(super) fn options(config: &Config, has_predecessor: bool) -> Options {
         },
         queries: url.map(|url| Queries { url, by_name: scaling.queries() }),
         usage: None,
+        ignores_load: !scaling.scale_by_load,
         wakes: config.scale_from_zero,
         quiet: if has_predecessor { config.write_timeout } else { Duration::ZERO },
     }

@@ -17,6 +17,12 @@ const MOST_STABLE: Duration = Duration::from_secs(3600);
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Scaling")]
 pub struct ScalingArgs {
+    /// Whether load changes how many replicas a function has; schedules, alerts and the way to zero
+    /// go on without
+    #[arg(long, env = "FAAS_SCALE_BY_LOAD", value_name = "FAAS_SCALE_BY_LOAD",
+          default_value_t = true, action = clap::ArgAction::Set)]
+    pub scale_by_load: bool,
+
     /// Address of a Prometheus that scrapes all gateways; loads of type rps and capacity are then
     /// its, and not this gateway's own
     #[arg(long, env = "prometheus_url", value_name = "prometheus_url", value_parser = url,

@@ -27,6 +27,8 @@ pub struct Options {
     pub queries: Option<Queries>,
     /// Where it learns what functions use of the machine.
     pub usage: Option<Look>,
+    /// Whether load changes nothing.
+    pub ignores_load: bool,
     /// Whether anything wakes functions that were put to sleep.
     pub wakes: bool,
     /// How long another gateway may have calls in flight that are not seen here.
@@ -103,7 +105,8 @@ impl Autoscaler {
         self.take_in_changes(at, now);
         let timing = self.options.timing;
         let may_sleep = self.options.wakes && at >= self.options.quiet;
-        let moment = Moment { at, now, timing: &timing, may_sleep };
+        let ignores_load = self.options.ignores_load;
+        let moment = Moment { at, now, timing: &timing, may_sleep, ignores_load };
         let all = self.directory.all();
         if self.watched.len() > all.len() {
             self.watched.retain(|label, _| self.directory.get(label).is_some());

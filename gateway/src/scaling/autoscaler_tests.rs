@@ -170,6 +170,18 @@ async fn a_schedule_keeps_and_wakes_for_its_time() {
 }
 
 #[tokio::test]
+async fn load_that_is_to_change_nothing_changes_nothing() {
+    let options = Options { wakes: true, ignores_load: true, ..Options::default() };
+    let mut world = World::new(options).await;
+    world.deploy(WINDOW).await;
+    assert_eq!(world.ticks(9, 500).await, 4, "its schedule does");
+    let reason = world.records()[0].what.reason.clone();
+    assert!(reason.contains("--scale-by-load"), "{reason}");
+    world.start = "2026-06-05T09:00:00Z".parse().unwrap();
+    assert_eq!(world.ticks(60, 0).await, 0, "and the way to zero");
+}
+
+#[tokio::test]
 async fn what_was_stopped_by_hand_stays_so() {
     let mut world = World::with(WINDOW).await;
     assert_eq!(world.ticks(2, 0).await, 4);

@@ -11,5 +11,6 @@ mod gate;
 mod input;
 mod protocols;
 mod restarts;
+mod scaling;
 mod templates;
 mod timeouts;
