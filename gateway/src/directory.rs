@@ -12,7 +12,7 @@ use relay::Target;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::balance::{self, Endpoint, Look, Pick};
+use crate::balance::{self, Endpoint, Look, Pick, Slots};
 use crate::metrics::{FunctionMetrics, Metrics};
 use crate::queue::Queue;
 
@@ -117,6 +117,13 @@ impl Directory {
         list
     }
 
+    /// All functions, in no order.
+    pub fn all(&self) -> Vec<Arc<Entry>> {
+        let functions = self.functions.load();
+        let once = functions.iter().filter(|(key, _)| key.contains('.'));
+        once.map(|(_, entry)| entry.clone()).collect()
+    }
+
     /// Takes in what a deploy returned, unless the events have told as much already.
     pub fn deployed(&self, status: Status) {
         let Some(name) = status.name() else { return };
@@ -174,7 +181,7 @@ impl Directory {
 
     fn put(&self, name: Name, status: Status) {
         let entry = Arc::new(self.entry(self.find(&name).as_deref(), name, status));
-        entry.observe();
+        entry.live.metrics.starts.seen(entry.status.desired, entry.ready());
         self.functions.rcu(|functions| {
             let mut functions = HashMap::clone(functions);
             for key in keys(&entry.name) {
@@ -257,7 +264,7 @@ fn keys(name: &Name) -> impl Iterator<Item = Box<str>> {
 impl Live {
     fn new(name: &Name, metrics: &Metrics) -> Self {
         let metrics = metrics.function(&name.to_string());
-        let queue = Queue::new(metrics.waiting.clone());
+        let queue = Queue::new(metrics.waiting.clone(), metrics.held.clone());
         Self { metrics, changed: watch::Sender::new(()), queue, last_ready: Mutex::default() }
     }
 
@@ -291,9 +298,9 @@ impl Entry {
             && (self.status.desired == 0 || self.status.replicas.iter().any(frozen))
     }
 
-    fn observe(&self) {
-        let minimum = self.status.function.scale().map_or(1, |scale| scale.min);
-        self.live.metrics.replicas(self.status.desired, self.endpoints.len(), minimum);
+    /// How many of the calls that its replicas take they have.
+    pub fn slots(&self) -> Slots {
+        balance::slots(&self.endpoints)
     }
 }
 

@@ -15,6 +15,7 @@ mod replica;
 mod run;
 mod shared;
 mod tree;
+mod usage;
 mod watch;
 
 use std::collections::BTreeMap;

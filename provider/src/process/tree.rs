@@ -26,7 +26,7 @@ pub(super) fn signal(root: Pid, signal: Signal) -> io::Result<()> {
 }
 
 /// Everything below a process. One that has ended has nothing below it.
-fn below(root: Pid) -> io::Result<Vec<Pid>> {
+pub(super) fn below(root: Pid) -> io::Result<Vec<Pid>> {
     let mut all = children(root)?;
     let mut next = 0;
     while let Some(parent) = all.get(next).copied() {
