@@ -7,14 +7,17 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use provider::{Address, Calls, DEFAULT_NAMESPACE, Event, Function, Name, Replica, State, Status};
+use provider::{
+    Address, Calls, DEFAULT_NAMESPACE, Event, Function, Name, Replica, Scale, State, Status,
+};
 use relay::Target;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::balance::{self, Endpoint, Look, Pick, Slots};
-use crate::metrics::{FunctionMetrics, Metrics};
+use crate::metrics::{FunctionMetrics, Metrics, Step};
 use crate::queue::Queue;
+use crate::scaling::Journal;
 
 /// Most calls of one function that wait for a slot, when its annotation does not say.
 const MAX_QUEUE: usize = 1000;
@@ -38,6 +41,8 @@ pub struct Entry {
     pub label: Arc<str>,
     /// What the provider said.
     pub status: Status,
+    /// How its labels want it to be scaled.
+    pub scale: Scale,
     /// The longest that one of its calls may take.
     pub timeout: Duration,
     /// Most calls that wait for a slot when all replicas are busy.
@@ -55,6 +60,8 @@ pub struct Live {
     pub changed: watch::Sender<()>,
     /// Calls that wait for a replica.
     pub queue: Queue,
+    /// The last decisions about how many replicas it has.
+    pub journal: Journal,
     /// When it was last seen to have a replica that takes calls.
     last_ready: Mutex<Option<Instant>>,
 }
@@ -233,6 +240,7 @@ impl Directory {
             name,
             timeout: timeout_of(function).unwrap_or(self.default_timeout),
             max_queue: max_queue_of(function),
+            scale: scale_of(function),
             status,
             live,
             endpoints,
@@ -252,6 +260,14 @@ fn max_queue_of(function: &Function) -> usize {
     most.and_then(|most| usize::try_from(most).ok()).unwrap_or(MAX_QUEUE)
 }
 
+/// Labels are checked before a deploy; what an older gateway took may not pass today.
+fn scale_of(function: &Function) -> Scale {
+    function.scale().unwrap_or_else(|error| {
+        tracing::warn!(function = function.service, %error, "scaled as if it had no labels");
+        Scale::default()
+    })
+}
+
 fn timeout_of(function: &Function) -> Option<Duration> {
     function.timeout().ok().flatten()
 }
@@ -265,7 +281,8 @@ impl Live {
     fn new(name: &Name, metrics: &Metrics) -> Self {
         let metrics = metrics.function(&name.to_string());
         let queue = Queue::new(metrics.waiting.clone(), metrics.held.clone());
-        Self { metrics, changed: watch::Sender::new(()), queue, last_ready: Mutex::default() }
+        let (journal, last_ready) = Default::default();
+        Self { metrics, changed: watch::Sender::new(()), queue, journal, last_ready }
     }
 
     fn is_ready(&self) {
@@ -296,6 +313,17 @@ impl Entry {
         let frozen = |r: &Replica| r.state == State::Frozen;
         self.endpoints.is_empty()
             && (self.status.desired == 0 || self.status.replicas.iter().any(frozen))
+    }
+
+    /// How a start begins that is to lead to so many replicas; `None` when there are as many.
+    pub fn step_to(&self, replicas: u32) -> Option<Step> {
+        let has = |state: State| self.status.replicas.iter().any(|r| r.state == state);
+        match self.ready() {
+            ready if ready >= replicas as usize => None,
+            _ if has(State::Frozen) => Some(Step::Thaw),
+            0 if has(State::Stopped) => Some(Step::Start),
+            _ => Some(Step::Create),
+        }
     }
 
     /// How many of the calls that its replicas take they have.

@@ -46,7 +46,6 @@ pub struct FunctionMetrics {
 struct Vecs {
     seconds: HistogramVec,
     total: IntCounterVec,
-    decisions: IntCounterVec,
 }
 
 struct CodeMetrics {
@@ -77,10 +76,6 @@ impl FunctionMetrics {
         };
         let seconds = histogram("gateway_functions_seconds", "How long calls took, in seconds.");
         let total = opts("gateway_function_invocation_total", "Calls that have ended.");
-        let decisions = opts(
-            "flint_function_scaling_decisions_total",
-            "Changes of the number of replicas that were decided.",
-        );
         let held = histogram(
             "flint_function_call_held_seconds",
             "How long calls waited for a replica, those that did, in seconds.",
@@ -90,7 +85,6 @@ impl FunctionMetrics {
             vecs: Vecs {
                 seconds: HistogramVec::new(seconds.buckets(BUCKETS.to_vec()), &["code"])?,
                 total: IntCounterVec::new(total, &["code"])?,
-                decisions: IntCounterVec::new(decisions, &["cause"])?,
             },
             started: IntCounter::with_opts(opts(
                 "gateway_function_invocation_started",
@@ -122,11 +116,10 @@ impl FunctionMetrics {
     }
 
     fn series(&self) -> Series {
-        let Vecs { seconds, total, decisions } = self.vecs.clone();
+        let Vecs { seconds, total } = self.vecs.clone();
         Series(Arc::new([
             Box::new(seconds),
             Box::new(total),
-            Box::new(decisions),
             Box::new(self.started.clone()),
             Box::new(self.in_flight.clone()),
             Box::new(self.waiting.clone()),
@@ -160,11 +153,6 @@ impl FunctionMetrics {
     /// Calls that have ended, of all codes.
     pub fn invocations(&self) -> u64 {
         self.codes.load().iter().map(|(_, metrics)| metrics.total.get()).sum()
-    }
-
-    /// Counts a decision to change how many replicas there are; the causes are few and fixed.
-    pub fn decided(&self, cause: &'static str) {
-        self.vecs.decisions.with_label_values(&[cause]).inc();
     }
 
     /// Shows none of it any more: the function is gone. What ends later counts for nobody.

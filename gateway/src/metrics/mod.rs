@@ -89,7 +89,6 @@ mod tests {
         function.held.observe(0.1);
         function.resent.inc();
         function.throttled.inc();
-        function.decided("load");
         function.ended(StatusCode::OK, Duration::ZERO);
         function.starts.begin("call", Step::Start, 1);
         function.starts.done();
@@ -121,7 +120,8 @@ mod tests {
         // A call that was in flight ends later, with a code that was not seen before.
         gone.ended(StatusCode::BAD_GATEWAY, Duration::ZERO);
         gone.in_flight.dec();
-        gone.decided("idle");
+        gone.starts.begin("load", Step::Create, 1);
+        gone.starts.seen(1, 1);
         assert_eq!(of("gone.openfaas-fn"), 0, "{}", text(&metrics));
         let others = of("other.dev");
         gone.forget();

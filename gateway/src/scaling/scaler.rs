@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::directory::{Directory, Entry};
 use crate::handover::Leaving;
+use crate::scaling::Cause;
 
 /// Longest that a wake which the provider has done may take to be in the directory.
 const SEEN: Duration = Duration::from_secs(5);
@@ -42,7 +43,7 @@ impl Scaler {
     pub async fn scale(&self, name: &Name, replicas: u32) -> Result<()> {
         let entry = self.directory.find(name).ok_or_else(|| Error::NotFound(name.to_string()))?;
         let replicas = entry.status.function.scale()?.clamp(replicas);
-        self.provider.scale(name, Target::Replicas(replicas)).await
+        self.measured(name, replicas, Cause::Manual).await
     }
 
     /// Starts a sleeping function. Calls that come while it is being started wait for the same
@@ -68,10 +69,10 @@ impl Scaler {
         }
         waking.insert(entry.name.clone(), receiver.clone());
         let (scaler, name) = (self.clone(), entry.name.clone());
-        let replicas = entry.status.function.scale().map_or(1, |scale| scale.initial());
+        let replicas = entry.scale.initial();
         self.runtime.spawn(async move {
             let result = match scaler.leaving.work().await {
-                Some(_guard) => scaler.provider.scale(&name, Target::Replicas(replicas)).await,
+                Some(_guard) => scaler.measured(&name, replicas, Cause::Call).await,
                 None => Err(Error::Conflict("the gateway is leaving".to_owned())),
             };
             if result.is_ok() {
@@ -81,6 +82,21 @@ impl Scaler {
             sender.send_replace(Some(result));
         });
         receiver
+    }
+
+    /// Has the provider do it, and the time taken that it takes.
+    async fn measured(&self, name: &Name, replicas: u32, cause: Cause) -> Result<()> {
+        let entry = self.directory.find(name).ok_or_else(|| Error::NotFound(name.to_string()))?;
+        let starts = &entry.live.metrics.starts;
+        if let Some(step) = entry.step_to(replicas) {
+            starts.begin(cause.label(), step, replicas);
+        }
+        let done = self.provider.scale(name, Target::Replicas(replicas)).await;
+        match &done {
+            Ok(()) => starts.done(),
+            Err(_) => starts.failed(),
+        }
+        done
     }
 
     /// Until then, calls that come would ask for the same start again.

@@ -28,6 +28,7 @@ struct Families {
     taken: GaugeVec,
     slots: GaugeVec,
     aside: GaugeVec,
+    decisions: CounterVec,
     cpu: CounterVec,
     memory: GaugeVec,
     peak: GaugeVec,
@@ -59,7 +60,12 @@ impl Families {
             "pod_cpu_usage_seconds_total",
             "Processor time of all replicas since the gateway began to look, in seconds.",
         );
+        let decisions = Opts::new(
+            "flint_function_scaling_decisions_total",
+            "Decisions about the number of replicas, by cause and by what came of them.",
+        );
         Ok(Self {
+            decisions: CounterVec::new(decisions, &["function_name", "cause", "outcome"])?,
             wanted: gauge("gateway_service_count", "Replicas wanted.", &name)?,
             ready: gauge("gateway_service_ready_count", "Replicas that take calls.", &name)?,
             minimum: gauge("gateway_service_min", "Least replicas, by label.", &name)?,
@@ -116,8 +122,13 @@ impl Families {
         if let Some(limit) = slots.limit {
             self.slots.with_label_values(&name).set(limit as f64);
         }
-        let scale = status.function.scale().unwrap_or_default();
+        let (scale, target) = (&entry.scale, [&*entry.label, entry.scale.measure.label()]);
         self.minimum.with_label_values(&name).set(scale.min.into());
+        self.target.with_label_values(&target).set(scale.target);
+        for ((cause, outcome), count) in entry.live.journal.counts() {
+            let labels = [&*entry.label, cause, outcome];
+            self.decisions.with_label_values(&labels).inc_by(count as f64);
+        }
     }
 
     fn add_usage(&self, entry: &Entry, usage: &FunctionUsage) {
@@ -142,6 +153,8 @@ impl Families {
             &self.memory,
             &self.peak,
         ];
-        gauges.into_iter().flat_map(Collector::collect).chain(self.cpu.collect()).collect()
+        let counters = [&self.cpu, &self.decisions];
+        let counters = counters.into_iter().flat_map(Collector::collect);
+        gauges.into_iter().flat_map(Collector::collect).chain(counters).collect()
     }
 }
