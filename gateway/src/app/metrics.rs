@@ -66,7 +66,7 @@ async fn text(State(sources): State<Arc<Sources>>) -> Response {
     let functions = sources.directory.all();
     let functions = functions.iter().map(|entry| &**entry);
     let seen = functions::look(functions, sample.ok().as_deref());
-    match seen.and_then(|seen| sources.metrics.text(seen)) {
+    match seen.and_then(|seen| sources.metrics.text_with(seen)) {
         Ok(text) => {
             let kind = HeaderValue::from_static(TEXT_FORMAT);
             ([(CONTENT_TYPE, kind)], text).into_response()

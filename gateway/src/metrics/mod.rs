@@ -52,8 +52,13 @@ impl Metrics {
         FunctionMetrics::new(name, &self.registry)
     }
 
-    /// Everything as Prometheus reads it, with what others have looked up.
-    pub fn text(&self, seen: Vec<MetricFamily>) -> prometheus::Result<Vec<u8>> {
+    /// Everything that was counted, as Prometheus reads it.
+    pub fn text(&self) -> prometheus::Result<Vec<u8>> {
+        self.text_with(Vec::new())
+    }
+
+    /// The same, with what others have looked up.
+    pub fn text_with(&self, seen: Vec<MetricFamily>) -> prometheus::Result<Vec<u8>> {
         let mut families = self.registry.gather();
         families.extend(seen.into_iter().filter(|family| !family.get_metric().is_empty()));
         families.sort_by(|a, b| a.name().cmp(b.name()));
@@ -77,7 +82,7 @@ mod tests {
     use super::*;
 
     fn text(metrics: &Metrics) -> String {
-        String::from_utf8(metrics.text(Vec::new()).unwrap()).unwrap()
+        String::from_utf8(metrics.text().unwrap()).unwrap()
     }
 
     /// A function that has everything that one can have.

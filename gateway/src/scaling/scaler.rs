@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::directory::{Directory, Entry};
 use crate::handover::Leaving;
-use crate::scaling::Cause;
+use super::Cause;
 
 /// Longest that a wake which the provider has done may take to be in the directory.
 const SEEN: Duration = Duration::from_secs(5);
