@@ -234,6 +234,8 @@ impl Directory {
         let endpoints: Vec<_> = status.ready().filter_map(endpoint).collect();
         if !endpoints.is_empty() || known.is_some_and(|known| known.ready() > 0) {
             live.is_ready();
+        } else if status.desired == 0 {
+            live.is_at_rest();
         }
         Entry {
             label: name.to_string().into(),
@@ -290,6 +292,11 @@ impl Live {
         *last = Some(Instant::now());
     }
 
+    /// How well it did before it went to sleep says nothing about its next start.
+    fn is_at_rest(&self) {
+        *self.last_ready.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// Whether it had a replica that took calls not longer ago than this.
     pub fn was_ready_within(&self, time: Duration) -> bool {
         let last = *self.last_ready.lock().unwrap_or_else(PoisonError::into_inner);
@@ -310,9 +317,13 @@ impl Entry {
 
     /// Whether it sleeps: nothing runs, nothing is wanted to.
     pub fn is_asleep(&self) -> bool {
+        (self.endpoints.is_empty() && self.status.desired == 0) || self.is_frozen()
+    }
+
+    /// Whether replicas of it are in memory and none takes calls.
+    pub fn is_frozen(&self) -> bool {
         let frozen = |r: &Replica| r.state == State::Frozen;
-        self.endpoints.is_empty()
-            && (self.status.desired == 0 || self.status.replicas.iter().any(frozen))
+        self.endpoints.is_empty() && self.status.replicas.iter().any(frozen)
     }
 
     /// How a start begins that is to lead to so many replicas; `None` when there are as many.

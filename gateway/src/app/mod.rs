@@ -7,6 +7,7 @@ mod signals;
 mod sockets;
 mod threads;
 
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +34,7 @@ use crate::config::{Config, ProviderKind};
 use crate::directory::Directory;
 use crate::handover::{Desk, Leaving, Predecessor};
 use crate::metrics::{Metrics, observe};
-use crate::scaling::Scaler;
+use crate::scaling::{Bounds, Scaler};
 use crate::state::StateDir;
 use crate::sweep::sweep;
 use crate::tls;
@@ -112,7 +113,7 @@ async fn serve(
     wait_for_sync(&directory).await;
     let (runtime, leaving) = (Handle::current(), Leaving::default());
     let scaler = Scaler::new(provider.clone(), directory.clone(), runtime.clone());
-    let scaler = Arc::new(scaler.until(leaving.clone()));
+    let scaler = Arc::new(scaler.until(leaving.clone()).within(bounds(&config)));
     let sampler = Arc::new(Sampler::new(provider.clone(), directory.clone()));
     let (trigger, shutdown) = relay::shutdown();
     let api = Api {
@@ -188,6 +189,14 @@ async fn follow_certificate(tls: Tls) {
 async fn sweep_when_synced(store: Arc<Store>, directory: Arc<Directory>) {
     directory.synced().await;
     sweep(store).await;
+}
+
+fn bounds(config: &Config) -> Bounds {
+    let usual = Bounds::default();
+    Bounds {
+        starts: config.max_concurrent_starts.map_or(usual.starts, NonZeroUsize::get),
+        replicas: config.max_replicas.map(NonZeroU32::get),
+    }
 }
 
 fn serve_options(config: &Config) -> ServeOptions {

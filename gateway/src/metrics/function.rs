@@ -68,9 +68,8 @@ impl FunctionMetrics {
     }
 
     fn made(name: &str, registry: &Registry) -> prometheus::Result<Self> {
-        let opts = |family: &str, help: &str| {
-            Opts::new(family, help).const_label("function_name", name)
-        };
+        let opts =
+            |family: &str, help: &str| Opts::new(family, help).const_label("function_name", name);
         let histogram = |family: &str, help: &str| {
             HistogramOpts::new(family, help).const_label("function_name", name)
         };

@@ -53,8 +53,9 @@ pub(super) fn look<'a>(
 impl Families {
     fn new() -> prometheus::Result<Self> {
         let name = ["function_name"];
-        let gauge =
-            |family: &str, help: &str, labels: &[&str]| GaugeVec::new(Opts::new(family, help), labels);
+        let gauge = |family: &str, help: &str, labels: &[&str]| {
+            GaugeVec::new(Opts::new(family, help), labels)
+        };
         let in_namespace = ["function_name", "namespace"];
         let cpu = Opts::new(
             "pod_cpu_usage_seconds_total",
