@@ -1,5 +1,6 @@
 //! The last decisions about one function's replicas, with the numbers that made them.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -55,7 +56,7 @@ pub struct Decision {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub frozen: bool,
     /// Why, in words for a person; the same for the same kind of decision, so without numbers.
-    pub reason: String,
+    pub reason: Cow<'static, str>,
     /// The numbers that it was made from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub numbers: Option<Numbers>,
@@ -110,9 +111,14 @@ struct Kept {
 
 impl Decision {
     /// One without numbers, about which nothing is wrong.
-    pub fn new(cause: Cause, from: u32, to: u32, reason: impl Into<String>) -> Self {
+    pub fn new(cause: Cause, from: u32, to: u32, reason: impl Into<Cow<'static, str>>) -> Self {
         let (frozen, numbers, refused) = Default::default();
         Self { cause, from, to, frozen, reason: reason.into(), numbers, refused }
+    }
+
+    /// Whether nothing was to change.
+    fn is_rest(&self) -> bool {
+        self.from == self.to && !self.frozen && self.refused.is_empty()
     }
 
     /// Whether it is the same again, whatever its numbers.
@@ -126,7 +132,7 @@ impl Journal {
     /// Writes a decision down.
     pub fn write(&self, at: Timestamp, what: Decision) {
         let mut kept = self.lock();
-        let outcome = if what.refused.is_empty() { "done" } else { "refused" };
+        let outcome = if what.refused.is_empty() { "decided" } else { "refused" };
         *kept.counts.entry((what.cause.label(), outcome)).or_default() += 1;
         if matches!(what.cause, Cause::Manual | Cause::Alert) && what.refused.is_empty() {
             kept.outside += 1;
@@ -134,6 +140,11 @@ impl Journal {
         if let Some(last) = kept.records.back_mut().filter(|last| last.what.is_like(&what)) {
             (last.last, last.count, last.what) = (at, last.count + 1, what);
             return;
+        }
+        // Of the times at which nothing was to change the last one is enough: the reasons may go
+        // back and forth, and would drive out the changes.
+        if what.is_rest() {
+            kept.records.pop_back_if(|last| last.what.is_rest());
         }
         if kept.records.len() == MAX_KEPT {
             kept.records.pop_front();
@@ -146,7 +157,7 @@ impl Journal {
         self.lock().records.iter().rev().cloned().collect()
     }
 
-    /// How many decisions there were, by cause and outcome (`done`, `refused`).
+    /// How many decisions there were, by cause and outcome (`decided`, `refused`).
     pub fn counts(&self) -> BTreeMap<(&'static str, &'static str), u64> {
         self.lock().counts.clone()
     }
@@ -200,6 +211,18 @@ mod tests {
     }
 
     #[test]
+    fn changes_are_not_driven_out_by_rest() {
+        let journal = Journal::default();
+        journal.write(at(0), load(1, 3, 80.0));
+        for second in 1..100 {
+            let reason = if second % 2 == 0 { "enough" } else { "held" };
+            journal.write(at(second), Decision::new(Cause::Load, 3, 3, reason));
+        }
+        let records = journal.read();
+        assert_eq!((records.len(), records[0].last, records[1].what.to), (2, at(99), 3));
+    }
+
+    #[test]
     fn the_oldest_go_first() {
         let journal = Journal::default();
         for to in 1..=30 {
@@ -223,8 +246,8 @@ mod tests {
         assert_eq!(journal.outside(), 1);
         let counts = journal.counts();
         let of = |cause, outcome| counts.get(&(cause, outcome)).copied();
-        assert_eq!((of("call", "refused"), of("call", "done")), (Some(1), Some(1)));
-        assert_eq!((of("manual", "done"), of("load", "done")), (Some(1), None));
+        assert_eq!((of("call", "refused"), of("call", "decided")), (Some(1), Some(1)));
+        assert_eq!((of("manual", "decided"), of("load", "decided")), (Some(1), None));
     }
 
     #[test]

@@ -10,13 +10,13 @@ const WHOLE: f64 = 0.8;
 
 /// How long the windows are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Timing {
+pub struct Timing {
     /// Time between two looks at the load.
-    pub(super) tick: Duration,
+    pub tick: Duration,
     /// The window whose mean decides about scaling down, and in which nothing must have panicked.
-    pub(super) stable: Duration,
+    pub stable: Duration,
     /// The window whose mean decides about scaling up.
-    pub(super) panic: Duration,
+    pub panic: Duration,
 }
 
 /// One look at the load; `None` where it could not be told.
