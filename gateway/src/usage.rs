@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use provider::{Name, Provider, Result, Usage};
+use provider::{Error, Name, Provider, Result, Usage};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::directory::Directory;
 
@@ -14,6 +14,8 @@ use crate::directory::Directory;
 const FRESH: Duration = Duration::from_secs(5);
 /// A look that is older is none to count from.
 const BASELINE: Duration = Duration::from_secs(5 * 60);
+/// Longest that a look may take: an engine that hangs is no reason for Prometheus to see nothing.
+const LIMIT: Duration = Duration::from_secs(4);
 /// Where there is none, two looks are taken at this distance.
 const FIRST: Duration = Duration::from_millis(200);
 
@@ -45,6 +47,8 @@ pub struct FunctionUsage {
 #[derive(Default)]
 struct State {
     at: Option<Instant>,
+    /// The last look, when nothing came of it: that is good for as long as another.
+    failed: Option<(Instant, Error)>,
     /// The run and the time of each replica at the last look.
     replicas: HashMap<String, (String, f64)>,
     totals: BTreeMap<Name, FunctionUsage>,
@@ -65,6 +69,11 @@ impl Sampler {
     pub async fn sample(&self) -> Result<Arc<Sample>> {
         // Whoever asks meanwhile waits for this look.
         let mut state = self.state.lock().await;
+        if let Some((at, error)) = &state.failed
+            && at.elapsed() < FRESH
+        {
+            return Err(error.clone());
+        }
         let age = state.at.map(|at| at.elapsed());
         if age.is_some_and(|age| age < FRESH) {
             return Ok(state.sample.clone());
@@ -80,7 +89,15 @@ impl Sampler {
     }
 
     async fn look(&self, state: &mut State) -> Result<()> {
-        let used = self.provider.usage().await?;
+        let used = match timeout(LIMIT, self.provider.usage()).await {
+            Ok(used) => used,
+            Err(_) => Err(Error::Unavailable {
+                backend: self.provider.info().orchestration,
+                reason: format!("it has not told what replicas use for {} s", LIMIT.as_secs()),
+            }),
+        };
+        state.failed = used.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        let used = used?;
         state.totals.retain(|name, _| self.directory.find(name).is_some());
         state.take_in(used, Instant::now());
         Ok(())
@@ -207,5 +224,9 @@ mod tests {
         scene.fake.set_healthy(false);
         tokio::time::advance(FRESH).await;
         assert!(scene.sampler.sample().await.is_err());
+        scene.fake.set_healthy(true);
+        assert!(scene.sampler.sample().await.is_err(), "it is not asked again at once");
+        tokio::time::advance(FRESH).await;
+        assert!(scene.sampler.sample().await.is_ok());
     }
 }

@@ -67,3 +67,45 @@ fn method(method: &Method) -> &'static str {
         _ => "other",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::middleware::from_fn_with_state;
+    use axum::routing::get;
+    use http::StatusCode;
+    use prometheus::core::Collector;
+    use tower_service::Service;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn clients_cannot_make_up_series() {
+        let registry = Registry::new();
+        let requests = Requests::new(&registry).unwrap();
+        let mut router: Router = Router::new()
+            .route("/system/function/{name}", get(async || "found"))
+            .route("/ui/", get(async || "page"))
+            .fallback(async || StatusCode::NOT_FOUND)
+            .layer(from_fn_with_state(requests.clone(), observe));
+        for number in 0..10 {
+            for (method, path) in [
+                ("GET", format!("/system/function/fn{number}?x={number}")),
+                ("GET", format!("/system/unheard{number}")),
+                ("GET", format!("/elsewhere/{number}")),
+                ("GET", "/ui/".to_owned()),
+                (format!("EVIL{number}").as_str(), "/system/function/fn".to_owned()),
+            ] {
+                let request = Request::builder().method(method).uri(path);
+                router.call(request.body(Body::empty()).unwrap()).await.unwrap();
+            }
+        }
+        let of = |labels: [&str; 3]| requests.total.with_label_values(&labels).get();
+        assert_eq!(of(["GET", "/system/function/{name}", "200"]), 10);
+        assert_eq!(of(["GET", UNKNOWN, "404"]), 10);
+        assert_eq!(of(["other", "/system/function/{name}", "405"]), 10);
+        let families = requests.seconds.collect();
+        assert_eq!(families[0].get_metric().len(), 3);
+    }
+}
