@@ -9,6 +9,7 @@ mod deploys;
 mod engine;
 mod gate;
 mod input;
+mod metrics;
 mod protocols;
 mod restarts;
 mod scaling;
