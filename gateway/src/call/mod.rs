@@ -61,6 +61,7 @@ pub(crate) struct Arrival {
     pub(crate) entry: Arc<Entry>,
     peer: Peer,
     pub(crate) start: Instant,
+    is_grpc: bool,
 }
 
 impl Caller {
@@ -75,14 +76,16 @@ impl Caller {
     }
 
     /// Answers a call; errors are answers too.
-    pub async fn call(&self, mut request: Request<Body>, peer: Peer) -> Response<Body> {
+    pub async fn call(&self, request: Request<Body>, peer: Peer) -> Response<Body> {
         let start = Instant::now();
         let (is_grpc, version) = (relay::grpc::is_call(request.headers()), request.version());
         let stamps = Stamps::new(request.headers());
-        stamps.apply(request.headers_mut());
         let name = name_of(request.uri().path());
         let mut response = match self.shared.directory.get(name) {
-            Some(entry) => self.known(request, Arrival { entry, peer, start }).await,
+            Some(entry) => {
+                let arrival = Arrival { entry, peer, start, is_grpc };
+                self.known(request, &arrival, &stamps).await
+            }
             None => failed(&self.unknown(name)),
         };
         stamps.answer(response.headers_mut());
@@ -100,10 +103,15 @@ impl Caller {
         }
     }
 
-    async fn known(&self, request: Request<Body>, arrival: Arrival) -> Response<Body> {
-        let log = self.shared.access_log;
-        let record = Record::new(&arrival, &request, log);
-        let response = match self.relay(request, arrival, &record).await {
+    async fn known(
+        &self,
+        request: Request<Body>,
+        arrival: &Arrival,
+        stamps: &Stamps,
+    ) -> Response<Body> {
+        let logged = self.shared.access_log.then_some(&stamps.call_id);
+        let record = Record::new(arrival, &request, logged);
+        let response = match self.relay(request, (arrival, stamps), &record).await {
             Ok(response) => response,
             Err(error) => {
                 tracing::debug!(%error, "call failed");
@@ -119,27 +127,34 @@ impl Caller {
     async fn relay(
         &self,
         request: Request<Body>,
-        Arrival { entry, peer, start }: Arrival,
+        (arrival, stamps): (&Arrival, &Stamps),
         record: &Record,
     ) -> Result<Response<Body>> {
-        let deadline = start + grpc::limit(request.headers(), entry.timeout);
+        let Arrival { entry, peer, start, is_grpc } = arrival;
+        let mut limit = entry.timeout;
+        if *is_grpc {
+            limit = grpc::limit(request.headers(), limit);
+        }
+        let deadline = *start + limit;
         let path = upstream_path(&request)?;
         let rules = Rules {
             path: Some(path.clone()),
-            forwarded: Some(Forwarded { peer, scheme: peer.scheme() }),
+            forwarded: Some(Forwarded { peer: *peer, scheme: peer.scheme() }),
             deadline: Some(deadline + LAST_WORD),
             ..Rules::default()
         };
         let mut call = Call::forward(request, &rules);
+        stamps.apply(&mut call);
+        let lines = call.lines_mut().len();
         let mut tries = Tries::new(call.method());
         loop {
-            let picked = match self.replica(&entry, deadline, &mut tries).await {
-                Err(Error::Leaving) => return self.pass_on(&entry, call, (path, deadline)).await,
+            let picked = match self.replica(entry, deadline, &mut tries).await {
+                Err(Error::Leaving) => return self.pass_on(entry, call, (path, deadline)).await,
                 picked => picked?,
             };
             let Picked { replica, target, health, slot } = picked;
             record.sent_to(&replica, slot);
-            set_deadline(call.headers_mut(), deadline);
+            set_deadline(&mut call, deadline.saturating_duration_since(Instant::now()), lines);
             match self.pool.send(&target, &mut call).await {
                 Ok(answer) if !tries::is_not_taken(&answer) => {
                     health.worked();
@@ -152,7 +167,7 @@ impl Caller {
                         health.failed(Instant::now());
                     }
                     if !tries.failed(&replica, &error, &call) {
-                        return Err(refused(&entry, &replica, error));
+                        return Err(refused(entry, &replica, error));
                     }
                     tracing::debug!(%replica, %error, "sent to another replica");
                 }

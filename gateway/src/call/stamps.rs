@@ -1,12 +1,11 @@
 //! What the gateway writes on a call and on its answer, and what it reads from its path.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::header::{HeaderName, HeaderValue, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Request};
-use relay::{Body, grpc};
-use tokio::time::Instant;
+use relay::{Body, Call, grpc};
 use uuid::Uuid;
 
 use super::PREFIX;
@@ -26,7 +25,7 @@ const PRODUCT: &str = concat!("flint/", env!("CARGO_PKG_VERSION"));
 
 /// What the gateway writes on a call and on its answer.
 pub(super) struct Stamps {
-    call_id: HeaderValue,
+    pub(super) call_id: HeaderValue,
     start_time: HeaderValue,
 }
 
@@ -35,14 +34,27 @@ impl Stamps {
         let call_id = headers.get(CALL_ID).filter(|id| !id.is_empty()).cloned();
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let nanos = since_1970.map_or(0, |since| since.as_nanos() as u64);
-        Self { call_id: call_id.unwrap_or_else(new_id), start_time: nanos.into() }
+        let start_time = HeaderValue::from_str(itoa::Buffer::new().format(nanos));
+        Self {
+            call_id: call_id.unwrap_or_else(new_id),
+            start_time: start_time.unwrap_or(HeaderValue::from_static("0")),
+        }
     }
 
-    pub(super) fn apply(&self, headers: &mut HeaderMap) {
-        headers.insert(CALL_ID, self.call_id.clone());
-        headers.insert(START_TIME, self.start_time.clone());
-        let own = HeaderValue::from_static(PRODUCT);
-        headers.entry(USER_AGENT).or_insert(own);
+    /// Writes them on a call.
+    pub(super) fn apply(&self, call: &mut Call) {
+        match call.headers_mut().contains_key(CALL_ID) {
+            // One of them, if there are several, and none that is empty.
+            true => drop(call.headers_mut().insert(CALL_ID, self.call_id.clone())),
+            false => call.lines_mut().add(&CALL_ID, &self.call_id),
+        }
+        call.headers_mut().remove(START_TIME);
+        call.lines_mut().add(&START_TIME, &self.start_time);
+        if !call.headers().contains_key(USER_AGENT) {
+            call.lines_mut().add(&USER_AGENT, &HeaderValue::from_static(PRODUCT));
+        }
+        // It is told anew each time that the call is sent.
+        call.headers_mut().remove(DEADLINE);
     }
 
     /// What the function itself has set stays.
@@ -71,17 +83,19 @@ pub fn upstream_path(request: &Request<Body>) -> Result<PathAndQuery> {
     let rest = whole.strip_prefix(PREFIX).unwrap_or_default();
     let rest = rest.find(['/', '?']).map_or("", |at| &rest[at..]);
     let bad = |e: http::uri::InvalidUri| Error::BadRequest(e.to_string());
-    match rest.starts_with('/') {
-        true => rest.parse().map_err(bad),
-        false => format!("/{rest}").parse().map_err(bad),
+    match rest.as_bytes().first() {
+        None => Ok(PathAndQuery::from_static("/")),
+        Some(b'/') => rest.parse().map_err(bad),
+        Some(_) => format!("/{rest}").parse().map_err(bad),
     }
 }
 
-pub(super) fn set_deadline(headers: &mut HeaderMap, deadline: Instant) {
-    let left = deadline.saturating_duration_since(Instant::now());
-    headers.insert(DEADLINE, HeaderValue::from(left.as_millis() as u64));
-    if grpc::is_call(headers) {
-        grpc::set_timeout(headers, left);
+/// Tells how long the call may take from now on. The lines up to `len` were there before.
+pub(super) fn set_deadline(call: &mut Call, left: Duration, len: usize) {
+    call.lines_mut().truncate(len);
+    call.lines_mut().add_number(&DEADLINE, left.as_millis() as u64);
+    if call.is_grpc() {
+        grpc::set_timeout(call.headers_mut(), left);
     }
 }
 

@@ -9,6 +9,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, TRANSFER_ENCODIN
 use http::{Method, StatusCode, Uri};
 
 use super::out::Out;
+use crate::lines::Lines;
 
 /// How a message's length is told to its receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub(crate) enum Afterwards {
 pub(crate) fn request_head(
     out: &mut Vec<u8>,
     (method, uri): (&Method, &Uri),
-    headers: &HeaderMap,
+    (headers, lines): (&HeaderMap, &Lines),
     length: Length,
 ) {
     out.extend_from_slice(method.as_str().as_bytes());
@@ -49,6 +50,7 @@ pub(crate) fn request_head(
             line(out, name.as_str(), value.as_bytes());
         }
     }
+    out.extend_from_slice(lines.as_bytes());
     length_line(out, length);
     out.extend_from_slice(b"\r\n");
 }
@@ -89,8 +91,9 @@ fn length_line(out: &mut Vec<u8>, length: Length) {
     match length {
         Length::Untold => (),
         Length::Known(length) => {
-            // Writing to memory does not fail.
-            let _ = write!(out, "content-length: {length}\r\n");
+            out.extend_from_slice(b"content-length: ");
+            out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+            out.extend_from_slice(b"\r\n");
         }
         Length::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
@@ -175,9 +178,12 @@ mod tests {
     fn requests_tell_their_length_once() {
         let uri = Uri::from_static("/a//b;c?d=%2F");
         let mut out = Vec::new();
-        request_head(&mut out, (&Method::POST, &uri), &headers(), Length::Known(5));
+        let mut lines = Lines::take();
+        lines.add_number(&http::header::AGE, 3);
+        let headers = headers();
+        request_head(&mut out, (&Method::POST, &uri), (&headers, &lines), Length::Known(5));
         let expected = b"POST /a//b;c?d=%2F HTTP/1.1\r\nhost: a\r\nx-b: 1\r\nx-b: \xe4\r\ndate: \
-                         today\r\ncontent-length: 5\r\n\r\n";
+                         today\r\nage: 3\r\ncontent-length: 5\r\n\r\n";
         assert_eq!(out, expected);
     }
 
