@@ -7,15 +7,18 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use provider::{Address, Calls, DEFAULT_NAMESPACE, Event, Function, Name, Replica, State, Status};
+use provider::{
+    Address, Calls, DEFAULT_NAMESPACE, Event, Function, Name, Replica, Scale, State, Status,
+};
 use relay::Target;
 use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::balance::{self, Endpoint, Look, Pick};
-use crate::metrics::{FunctionMetrics, Metrics};
+use crate::balance::{self, Endpoint, Look, Pick, Slots};
+use crate::metrics::{FunctionMetrics, Metrics, Step};
 use crate::queue::Queue;
+use crate::scaling::Journal;
 
 /// Most calls of one function that wait for a slot, when its annotation does not say.
 const MAX_QUEUE: usize = 1000;
@@ -39,6 +42,8 @@ pub struct Entry {
     pub label: Arc<str>,
     /// What the provider said.
     pub status: Status,
+    /// How its labels want it to be scaled.
+    pub scale: Scale,
     /// The longest that one of its calls may take.
     pub timeout: Duration,
     /// Most calls that wait for a slot when all replicas are busy.
@@ -56,6 +61,8 @@ pub struct Live {
     pub changed: watch::Sender<()>,
     /// Calls that wait for a replica.
     pub queue: Queue,
+    /// The last decisions about how many replicas it has.
+    pub journal: Journal,
     /// When it was last seen to have a replica that takes calls.
     last_ready: Mutex<Option<Instant>>,
 }
@@ -118,6 +125,13 @@ impl Directory {
         list
     }
 
+    /// All functions, in no order.
+    pub fn all(&self) -> Vec<Arc<Entry>> {
+        let functions = self.functions.load();
+        let once = functions.iter().filter(|(key, _)| key.contains('.'));
+        once.map(|(_, entry)| entry.clone()).collect()
+    }
+
     /// Takes in what a deploy returned, unless the events have told as much already.
     pub fn deployed(&self, status: Status) {
         let Some(name) = status.name() else { return };
@@ -175,7 +189,7 @@ impl Directory {
 
     fn put(&self, name: Name, status: Status) {
         let entry = Arc::new(self.entry(self.find(&name).as_deref(), name, status));
-        entry.observe();
+        entry.live.metrics.starts.seen(entry.status.desired, entry.ready());
         self.functions.rcu(|functions| {
             let mut functions = FxHashMap::clone(functions);
             for key in keys(&entry.name) {
@@ -221,12 +235,15 @@ impl Directory {
         let endpoints: Vec<_> = status.ready().filter_map(endpoint).collect();
         if !endpoints.is_empty() || known.is_some_and(|known| known.ready() > 0) {
             live.is_ready();
+        } else if status.desired == 0 {
+            live.is_at_rest();
         }
         Entry {
             label: name.to_string().into(),
             name,
             timeout: timeout_of(function).unwrap_or(self.default_timeout),
             max_queue: max_queue_of(function),
+            scale: scale_of(function),
             status,
             live,
             endpoints,
@@ -246,6 +263,14 @@ fn max_queue_of(function: &Function) -> usize {
     most.and_then(|most| usize::try_from(most).ok()).unwrap_or(MAX_QUEUE)
 }
 
+/// Labels are checked before a deploy; what an older gateway took may not pass today.
+fn scale_of(function: &Function) -> Scale {
+    function.scale().unwrap_or_else(|error| {
+        tracing::warn!(function = function.service, %error, "scaled as if it had no labels");
+        Scale::default()
+    })
+}
+
 fn timeout_of(function: &Function) -> Option<Duration> {
     function.timeout().ok().flatten()
 }
@@ -258,13 +283,19 @@ fn keys(name: &Name) -> impl Iterator<Item = Box<str>> {
 impl Live {
     fn new(name: &Name, metrics: &Metrics) -> Self {
         let metrics = metrics.function(&name.to_string());
-        let queue = Queue::new(metrics.waiting.clone());
-        Self { metrics, changed: watch::Sender::new(()), queue, last_ready: Mutex::default() }
+        let queue = Queue::new(metrics.waiting.clone(), metrics.held.clone());
+        let (journal, last_ready) = Default::default();
+        Self { metrics, changed: watch::Sender::new(()), queue, journal, last_ready }
     }
 
     fn is_ready(&self) {
         let mut last = self.last_ready.lock().unwrap_or_else(PoisonError::into_inner);
         *last = Some(Instant::now());
+    }
+
+    /// How well it did before it went to sleep says nothing about its next start.
+    fn is_at_rest(&self) {
+        *self.last_ready.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Whether it had a replica that took calls not longer ago than this.
@@ -287,14 +318,29 @@ impl Entry {
 
     /// Whether it sleeps: nothing runs, nothing is wanted to.
     pub fn is_asleep(&self) -> bool {
-        let frozen = |r: &Replica| r.state == State::Frozen;
-        self.endpoints.is_empty()
-            && (self.status.desired == 0 || self.status.replicas.iter().any(frozen))
+        (self.endpoints.is_empty() && self.status.desired == 0) || self.is_frozen()
     }
 
-    fn observe(&self) {
-        let minimum = self.status.function.scale().map_or(1, |scale| scale.min);
-        self.live.metrics.replicas(self.status.desired, self.endpoints.len(), minimum);
+    /// Whether replicas of it are in memory and none takes calls.
+    pub fn is_frozen(&self) -> bool {
+        let frozen = |r: &Replica| r.state == State::Frozen;
+        self.endpoints.is_empty() && self.status.replicas.iter().any(frozen)
+    }
+
+    /// How a start begins that is to lead to so many replicas; `None` when there are as many.
+    pub fn step_to(&self, replicas: u32) -> Option<Step> {
+        let has = |state: State| self.status.replicas.iter().any(|r| r.state == state);
+        match self.ready() {
+            ready if ready >= replicas as usize => None,
+            _ if has(State::Frozen) => Some(Step::Thaw),
+            0 if has(State::Stopped) => Some(Step::Start),
+            _ => Some(Step::Create),
+        }
+    }
+
+    /// How many of the calls that its replicas take they have.
+    pub fn slots(&self) -> Slots {
+        balance::slots(&self.endpoints)
     }
 }
 
@@ -313,6 +359,7 @@ mod tests {
             generation,
             restarts: 0,
             last_exit: String::new(),
+            trouble: String::new(),
         };
         Status {
             function: Function::from_json(body.as_bytes()).unwrap(),

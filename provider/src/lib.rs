@@ -20,8 +20,10 @@ mod namespace;
 pub mod programs;
 mod quantity;
 mod scale;
+mod schedule;
 mod secret;
 mod status;
+mod usage;
 
 #[cfg(feature = "replicas")]
 mod replicas;
@@ -48,9 +50,11 @@ pub use log::{LogLine, LogQuery};
 pub use name::{DEFAULT_NAMESPACE, Name, is_dns_label};
 pub use namespace::{Namespace, Namespaces};
 pub use quantity::{parse_bytes, parse_millicores};
-pub use scale::{Scale, Target};
+pub use scale::{Measure, Scale, Target};
+pub use schedule::Schedule;
 pub use secret::{Secret, Secrets};
 pub use status::{Address, Replica, State, Status};
+pub use usage::Usage;
 
 /// A future that a provider hands out to be awaited elsewhere.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -95,6 +99,11 @@ pub trait Provider: Send + Sync {
 
     /// Log lines of a function's replicas.
     async fn logs(&self, query: LogQuery) -> Result<BoxStream<'static, Result<LogLine>>>;
+
+    /// What every replica that is in memory uses; those that have just ended are left out.
+    ///
+    /// It reads a few files a replica: ask every few seconds, and not on each call.
+    async fn usage(&self) -> Result<Vec<Usage>>;
 
     /// The secrets that functions can mount.
     fn secrets(&self) -> &dyn Secrets;

@@ -9,12 +9,14 @@ mod engine;
 mod life;
 mod logs;
 mod namespaces;
+mod reclaim;
 mod record;
 mod render;
 mod replica;
 mod run;
 mod shared;
 mod tree;
+mod usage;
 mod watch;
 
 use std::collections::BTreeMap;

@@ -11,6 +11,7 @@ pub(crate) mod deploy;
 pub(crate) mod engine;
 pub(crate) mod files;
 mod follow;
+mod frost;
 mod group;
 mod locks;
 pub(crate) mod logs;
@@ -24,6 +25,8 @@ mod secrets;
 mod see_off;
 pub(crate) mod seen;
 mod sockets;
+mod stock;
+pub(crate) mod usage;
 mod watch;
 
 use std::path::PathBuf;
@@ -39,7 +42,7 @@ use self::files::disk;
 use self::namespaces::{NamespaceStore, ReplicaNamespaces};
 use crate::{
     Calls, Event, Function, Info, LogLine, LogQuery, Name, Namespaces, Provider, Result, Secrets,
-    Status, Target,
+    Status, Target, Usage,
 };
 
 /// The timeout of functions that name none.
@@ -128,6 +131,10 @@ impl<E: Engine + 'static> Provider for Replicas<E> {
 
     async fn logs(&self, query: LogQuery) -> Result<BoxStream<'static, Result<LogLine>>> {
         self.core.logs(query)
+    }
+
+    async fn usage(&self) -> Result<Vec<Usage>> {
+        self.core.usage().await
     }
 
     fn secrets(&self) -> &dyn Secrets {
