@@ -13,3 +13,4 @@ mod protocols;
 mod restarts;
 mod templates;
 mod timeouts;
+mod wakes;
