@@ -60,6 +60,28 @@ pub enum Pick<'a> {
     None,
 }
 
+/// The calls that replicas have, and take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slots {
+    /// Calls that they have now.
+    pub taken: u64,
+    /// Calls that they take at a time, where that is limited.
+    pub limit: Option<u64>,
+    /// How many replicas are set aside for now.
+    pub aside: usize,
+}
+
+/// Those of all replicas together.
+pub(crate) fn slots(endpoints: &[Endpoint]) -> Slots {
+    let now = Instant::now();
+    let limit = |e: &Endpoint| (e.max_inflight < u64::MAX).then_some(e.max_inflight);
+    Slots {
+        taken: endpoints.iter().map(|e| e.counter.in_flight()).sum(),
+        limit: endpoints.iter().map(limit).sum(),
+        aside: endpoints.iter().filter(|e| e.health.is_aside(now)).count(),
+    }
+}
+
 impl Endpoint {
     /// A replica that takes at most `max_inflight` calls at a time.
     pub fn new(
@@ -211,6 +233,17 @@ mod tests {
         assert!(matches!(pick(&endpoints, look(7, now)), Pick::Busy));
         drop(held);
         assert!(matches!(pick(&endpoints, look(7, now)), Pick::Taken(..)));
+    }
+
+    #[test]
+    fn slots_are_summed_where_they_are_limited() {
+        let endpoints = [endpoint("a", 2), endpoint("b", 3)];
+        let held = pick(&endpoints, look(0, Instant::now()));
+        endpoints[1].health.failed(Instant::now());
+        assert_eq!(slots(&endpoints), Slots { taken: 1, limit: Some(5), aside: 1 });
+        drop(held);
+        let unlimited = [endpoint("a", u64::MAX)];
+        assert_eq!(slots(&unlimited), Slots { taken: 0, limit: None, aside: 0 });
     }
 
     #[test]

@@ -14,8 +14,8 @@ use relay::Target;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::balance::{self, Endpoint, Look, Pick};
-use crate::metrics::{FunctionMetrics, Metrics};
+use crate::balance::{self, Endpoint, Look, Pick, Slots};
+use crate::metrics::{FunctionMetrics, Metrics, Step};
 use crate::queue::Queue;
 use crate::scaling::Journal;
 
@@ -188,7 +188,7 @@ impl Directory {
 
     fn put(&self, name: Name, status: Status) {
         let entry = Arc::new(self.entry(self.find(&name).as_deref(), name, status));
-        entry.observe();
+        entry.live.metrics.starts.seen(entry.status.desired, entry.ready());
         self.functions.rcu(|functions| {
             let mut functions = HashMap::clone(functions);
             for key in keys(&entry.name) {
@@ -282,7 +282,7 @@ fn keys(name: &Name) -> impl Iterator<Item = Box<str>> {
 impl Live {
     fn new(name: &Name, metrics: &Metrics) -> Self {
         let metrics = metrics.function(&name.to_string());
-        let queue = Queue::new(metrics.waiting.clone());
+        let queue = Queue::new(metrics.waiting.clone(), metrics.held.clone());
         let (journal, last_ready) = Default::default();
         Self { metrics, changed: watch::Sender::new(()), queue, journal, last_ready }
     }
@@ -326,9 +326,20 @@ impl Entry {
         self.endpoints.is_empty() && self.status.replicas.iter().any(frozen)
     }
 
-    fn observe(&self) {
-        let ready = self.endpoints.len();
-        self.live.metrics.replicas(self.status.desired, ready, self.scale.min);
+    /// How a start begins that is to lead to so many replicas; `None` when there are as many.
+    pub fn step_to(&self, replicas: u32) -> Option<Step> {
+        let has = |state: State| self.status.replicas.iter().any(|r| r.state == state);
+        match self.ready() {
+            ready if ready >= replicas as usize => None,
+            _ if has(State::Frozen) => Some(Step::Thaw),
+            0 if has(State::Stopped) => Some(Step::Start),
+            _ => Some(Step::Create),
+        }
+    }
+
+    /// How many of the calls that its replicas take they have.
+    pub fn slots(&self) -> Slots {
+        balance::slots(&self.endpoints)
     }
 }
 

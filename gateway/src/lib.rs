@@ -19,3 +19,4 @@ pub mod state;
 pub mod sweep;
 pub mod tls;
 mod ui;
+pub mod usage;

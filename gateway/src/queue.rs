@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use prometheus::IntGauge;
+use prometheus::{Histogram, IntGauge};
 use tokio::sync::{Mutex, MutexGuard, Notify};
+use tokio::time::Instant;
 
 /// A bounded FIFO. Only the call at its head looks for a slot; when it has one, the next call is
 /// at the head and looks at once. So one wake-up is enough for any number of slots.
@@ -13,15 +14,20 @@ pub struct Queue {
     turn: Mutex<()>,
     freed: Notify,
     gauge: IntGauge,
+    held: Histogram,
 }
 
 /// One of the calls that wait.
-pub struct Place<'a>(&'a Queue);
+pub struct Place<'a> {
+    queue: &'a Queue,
+    since: Instant,
+}
 
 impl Queue {
-    /// An empty one; `gauge` shows how many wait.
-    pub fn new(gauge: IntGauge) -> Self {
-        Self { waiting: AtomicUsize::new(0), turn: Mutex::default(), freed: Notify::new(), gauge }
+    /// An empty one; `gauge` shows how many wait, and `held` how long they did.
+    pub fn new(gauge: IntGauge, held: Histogram) -> Self {
+        let (waiting, turn, freed) = Default::default();
+        Self { waiting, turn, freed, gauge, held }
     }
 
     /// Whether a call that came now would have to wait behind others.
@@ -36,10 +42,12 @@ impl Queue {
 
     /// A place in the queue; `None` when it has `limit` already.
     pub fn enter(&self, limit: usize) -> Option<Place<'_>> {
-        let before = self.waiting.fetch_add(1, SeqCst);
+        if self.waiting.fetch_add(1, SeqCst) >= limit {
+            self.waiting.fetch_sub(1, SeqCst);
+            return None;
+        }
         self.gauge.inc();
-        let place = Place(self);
-        (before < limit).then_some(place)
+        Some(Place { queue: self, since: Instant::now() })
     }
 
     /// A slot was freed. Costs one look when nobody waits.
@@ -53,19 +61,20 @@ impl Queue {
 impl Place<'_> {
     /// Returns when all calls that came earlier have left. The guard is the place at the head.
     pub async fn head(&self) -> MutexGuard<'_, ()> {
-        self.0.turn.lock().await
+        self.queue.turn.lock().await
     }
 
     /// Returns when a slot was freed, perhaps before this was called.
     pub async fn freed(&self) {
-        self.0.freed.notified().await;
+        self.queue.freed.notified().await;
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, SeqCst);
-        self.0.gauge.dec();
+        self.queue.waiting.fetch_sub(1, SeqCst);
+        self.queue.gauge.dec();
+        self.queue.held.observe(self.since.elapsed().as_secs_f64());
     }
 }
 
@@ -73,10 +82,13 @@ impl Drop for Place<'_> {
 mod tests {
     use std::sync::Arc;
 
+    use prometheus::HistogramOpts;
+
     use super::*;
 
     fn queue() -> Arc<Queue> {
-        Arc::new(Queue::new(IntGauge::new("waiting", "waiting").unwrap()))
+        let held = Histogram::with_opts(HistogramOpts::new("held", "held")).unwrap();
+        Arc::new(Queue::new(IntGauge::new("waiting", "waiting").unwrap(), held))
     }
 
     #[test]
@@ -89,6 +101,7 @@ mod tests {
         assert_eq!(queue.gauge.get(), 2);
         drop(held);
         assert!(queue.is_empty() && queue.gauge.get() == 0);
+        assert_eq!(queue.held.get_sample_count(), 2, "who was refused did not wait");
     }
 
     #[tokio::test]

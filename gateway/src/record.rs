@@ -60,6 +60,12 @@ impl Record {
         }
     }
 
+    /// It occupies its slot no longer, and is sent once more.
+    pub(crate) fn is_sent_again(&self) {
+        self.gave_up();
+        self.live.metrics.resent.inc();
+    }
+
     /// Notes how it was answered.
     pub(crate) fn answered(&self, status: StatusCode) {
         self.status.set(status);

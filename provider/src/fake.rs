@@ -20,7 +20,7 @@ use tokio::sync::broadcast;
 use crate::feed::Feed;
 use crate::{
     Address, Calls, Error, Event, Function, Info, LogLine, LogQuery, Name, Namespaces, Provider,
-    Replica, Result, Secrets, State, Status, Target,
+    Replica, Result, Secrets, State, Status, Target, Usage,
 };
 use stores::Stores;
 
@@ -48,6 +48,7 @@ struct World {
     healthy: bool,
     scales: Vec<(Name, Target)>,
     counter: u64,
+    usage: Vec<Usage>,
 }
 
 impl Fake {
@@ -62,6 +63,7 @@ impl Fake {
             healthy: true,
             scales: Vec::new(),
             counter: 0,
+            usage: Vec::new(),
         };
         let feed = Feed::new();
         Arc::new(Self(Arc::new(Shared {
@@ -122,6 +124,11 @@ impl Provider for Fake {
     async fn logs(&self, query: LogQuery) -> Result<BoxStream<'static, Result<LogLine>>> {
         self.scripted_failure()?;
         self.read_logs(query)
+    }
+
+    async fn usage(&self) -> Result<Vec<Usage>> {
+        self.health().await?;
+        Ok(self.world().usage.clone())
     }
 
     fn secrets(&self) -> &dyn Secrets {

@@ -23,6 +23,7 @@ mod scale;
 mod schedule;
 mod secret;
 mod status;
+mod usage;
 
 #[cfg(feature = "replicas")]
 mod replicas;
@@ -53,6 +54,7 @@ pub use scale::{Measure, Scale, Target};
 pub use schedule::Schedule;
 pub use secret::{Secret, Secrets};
 pub use status::{Address, Replica, State, Status};
+pub use usage::Usage;
 
 /// A future that a provider hands out to be awaited elsewhere.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -97,6 +99,11 @@ pub trait Provider: Send + Sync {
 
     /// Log lines of a function's replicas.
     async fn logs(&self, query: LogQuery) -> Result<BoxStream<'static, Result<LogLine>>>;
+
+    /// What every replica that is in memory uses; those that have just ended are left out.
+    ///
+    /// It reads a few files a replica: ask every few seconds, and not on each call.
+    async fn usage(&self) -> Result<Vec<Usage>>;
 
     /// The secrets that functions can mount.
     fn secrets(&self) -> &dyn Secrets;

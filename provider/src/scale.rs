@@ -53,6 +53,20 @@ pub enum Measure {
     Query(String),
 }
 
+impl Measure {
+    /// Its name in labels.
+    pub fn label(&self) -> &str {
+        match self {
+            Self::Rps => "rps",
+            Self::Capacity => "capacity",
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::Queue => "queue",
+            Self::Query(name) => name,
+        }
+    }
+}
+
 /// How a function's labels want it to be scaled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scale {

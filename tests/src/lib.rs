@@ -9,6 +9,7 @@ pub mod gateway;
 pub mod image;
 pub mod load;
 pub mod newcomer;
+pub mod prometheus;
 pub mod raw;
 pub mod registry;
 pub mod world;

@@ -10,11 +10,12 @@ use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use provider::{Error as ProviderError, Function, Name, from_json, label};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Shared, accepted, name_in, namespace, whole};
 use crate::directory::Entry;
 use crate::error::{Error, Result};
+use crate::usage::Sample;
 
 /// Longest that a request waits for a deploy or a removal, which goes on by itself after that.
 ///
@@ -30,6 +31,24 @@ pub struct Writes(Mutex<HashMap<Name, Weak<tokio::sync::Mutex<()>>>>);
 pub(super) struct InNamespace {
     /// The namespace; absent is the default one.
     pub(super) namespace: Option<String>,
+}
+
+/// The query of looks at functions.
+#[derive(Deserialize)]
+pub(super) struct Looked {
+    namespace: Option<String>,
+    usage: Option<String>,
+}
+
+impl Looked {
+    /// What functions use, if that was asked for and is known.
+    async fn sample(&self, api: &super::Api) -> Option<Arc<Sample>> {
+        if !matches!(self.usage.as_deref(), Some("1" | "true")) {
+            return None;
+        }
+        let sample = api.sampler.sample().await;
+        sample.inspect_err(|error| tracing::warn!(%error, "usage is not known")).ok()
+    }
 }
 
 /// The body of a removal.
@@ -57,23 +76,26 @@ impl Writes {
 /// `GET /system/functions`.
 pub(super) async fn list(
     State(api): Shared,
-    Query(query): Query<InNamespace>,
+    Query(query): Query<Looked>,
 ) -> Result<Json<Vec<Value>>> {
     let namespace = namespace(query.namespace.as_deref())?;
     synced(&api)?;
-    Ok(Json(api.directory.list(&namespace).iter().map(|entry| wire(entry)).collect()))
+    let sample = query.sample(&api).await;
+    let functions = api.directory.list(&namespace);
+    Ok(Json(functions.iter().map(|entry| wire(entry, sample.as_deref())).collect()))
 }
 
 /// `GET /system/function/{name}`.
 pub(super) async fn status(
     State(api): Shared,
     Path(name): Path<String>,
-    Query(query): Query<InNamespace>,
+    Query(query): Query<Looked>,
 ) -> Result<Json<Value>> {
     let name = name_in(&name, query.namespace.as_deref())?;
     synced(&api)?;
     let entry = api.directory.find(&name).ok_or_else(|| not_found(&name))?;
-    Ok(Json(wire(&entry)))
+    let sample = query.sample(&api).await;
+    Ok(Json(wire(&entry, sample.as_deref())))
 }
 
 /// `POST /system/functions`.
@@ -146,22 +168,27 @@ async fn in_time(
     }
 }
 
-fn synced(api: &super::Api) -> Result<()> {
+pub(super) fn synced(api: &super::Api) -> Result<()> {
     if api.directory.is_synced() { Ok(()) } else { Err(Error::Starting) }
 }
 
-fn not_found(name: &Name) -> Error {
+pub(super) fn not_found(name: &Name) -> Error {
     ProviderError::NotFound(format!("function {name}")).into()
 }
 
 /// A function as clients see it: its status, its calls so far, and the label that clients of the
 /// contract look for.
-fn wire(entry: &Entry) -> Value {
+fn wire(entry: &Entry, sample: Option<&Sample>) -> Value {
     let mut all = match serde_json::to_value(&entry.status) {
         Ok(Value::Object(all)) => all,
         _ => Map::new(),
     };
     all.insert("invocationCount".to_owned(), entry.live.metrics.invocations().into());
+    if let Some(sample) = sample {
+        let usage = sample.get(&entry.name).copied().unwrap_or_default();
+        let (cpu, memory) = (usage.cpu_millicores, usage.memory_bytes);
+        all.insert("usage".to_owned(), json!({ "cpu": cpu, "totalMemoryBytes": memory }));
+    }
     let labels = all.entry("labels").or_insert_with(|| Map::new().into());
     if let Value::Object(labels) = labels {
         labels.insert(label::FUNCTION.to_owned(), entry.name.function().into());

@@ -6,6 +6,7 @@ mod info;
 mod logs;
 mod namespaces;
 mod scale;
+mod scaling;
 mod secrets;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::scaling::Scaler;
 use crate::ui;
+use crate::usage::Sampler;
 
 /// Largest body of a system request, in bytes: a secret of 1 MiB as base64 with room to spare.
 const BODY_LIMIT_BYTES: usize = 2 * 1024 * 1024;
@@ -36,6 +38,8 @@ pub struct Api {
     pub directory: Arc<Directory>,
     /// Who changes how much runs.
     pub scaler: Arc<Scaler>,
+    /// What functions use of the machine.
+    pub sampler: Arc<Sampler>,
     /// The bundles, on a backend that runs them.
     pub bundles: Option<bundles::Bundles>,
     /// Given when the gateway stops: whoever follows logs would hold it up for good.
@@ -60,6 +64,7 @@ pub fn router(api: Arc<Api>, credentials: Option<Credentials>) -> Router {
                 .delete(functions::remove),
         )
         .route("/system/function/{name}", get(functions::status))
+        .route("/system/function/{name}/scaling", get(scaling::show))
         .route("/system/scale-function/{name}", post(scale::scale))
         .route(
             "/system/secrets",

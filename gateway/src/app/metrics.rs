@@ -1,25 +1,43 @@
 //! Metrics and health, on a port of their own.
 
+mod functions;
+
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
+use prometheus::TEXT_FORMAT;
 use relay::Shutdown;
 
+use crate::directory::Directory;
 use crate::metrics::Metrics;
+use crate::usage::Sampler;
+
+/// What an answer to Prometheus is made from.
+pub(super) struct Sources {
+    /// What was counted.
+    pub(super) metrics: Metrics,
+    /// What runs now.
+    pub(super) directory: Arc<Directory>,
+    /// What it uses.
+    pub(super) sampler: Arc<Sampler>,
+}
 
 /// Serves them until the gateway is told to end.
 pub(super) fn serve(
     listener: std::net::TcpListener,
-    metrics: Metrics,
+    sources: Sources,
     shutdown: Shutdown,
 ) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let address = listener.local_addr()?;
     let router = Router::new()
         .route("/metrics", get(text))
-        .with_state(metrics)
+        .with_state(Arc::new(sources))
         .route("/healthz", get(health))
         .with_state(shutdown.clone());
     let mut end = shutdown;
@@ -38,10 +56,21 @@ async fn health(State(shutdown): State<Shutdown>) -> (StatusCode, &'static str) 
     }
 }
 
-async fn text(State(metrics): State<Metrics>) -> axum::response::Response {
-    let text = metrics.text().unwrap_or_default();
-    let mut response = axum::response::Response::new(axum::body::Body::from(text));
-    let kind = HeaderValue::from_static("text/plain; version=0.0.4");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    response
+/// Everything as Prometheus reads it. What functions use is left out while the backend does not
+/// tell: half of it is better than none.
+async fn text(State(sources): State<Arc<Sources>>) -> Response {
+    let sample = sources.sampler.sample().await;
+    if let Err(error) = &sample {
+        tracing::debug!(%error, "what functions use is not known");
+    }
+    let functions = sources.directory.all();
+    let functions = functions.iter().map(|entry| &**entry);
+    let seen = functions::look(functions, sample.ok().as_deref());
+    match seen.and_then(|seen| sources.metrics.text_with(seen)) {
+        Ok(text) => {
+            let kind = HeaderValue::from_static(TEXT_FORMAT);
+            ([(CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }

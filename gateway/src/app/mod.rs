@@ -3,15 +3,16 @@
 mod error;
 mod leave;
 mod metrics;
+mod scaling;
 mod signals;
 mod sockets;
 mod threads;
 
-use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::middleware::from_fn_with_state;
 use provider::Calls;
 use provider::bundle::Store;
 use relay::{ServeOptions, Tls};
@@ -20,6 +21,7 @@ use tokio::task::JoinSet;
 
 pub use self::error::StartError;
 use self::leave::Farewell;
+use self::metrics::Sources;
 use self::signals::StopSignals;
 use self::sockets::{Sockets, must_all_be_free};
 use self::threads::{Seed, relay_calls};
@@ -31,11 +33,12 @@ use crate::call::Shared;
 use crate::config::{Config, ProviderKind};
 use crate::directory::Directory;
 use crate::handover::{Desk, Leaving, Predecessor};
-use crate::metrics::Metrics;
-use crate::scaling::{Bounds, Scaler};
+use crate::metrics::{Metrics, observe};
+use crate::scaling::Scaler;
 use crate::state::StateDir;
 use crate::sweep::sweep;
 use crate::tls;
+use crate::usage::Sampler;
 
 /// Longest wait at the start for the provider to tell what runs.
 const SYNC: Duration = Duration::from_secs(30);
@@ -110,17 +113,22 @@ async fn serve(
     wait_for_sync(&directory).await;
     let (runtime, leaving) = (Handle::current(), Leaving::default());
     let scaler = Scaler::new(provider.clone(), directory.clone(), runtime.clone());
-    let scaler = Arc::new(scaler.until(leaving.clone()).within(bounds(&config)));
+    let scaler = Arc::new(scaler.until(leaving.clone()).within(scaling::bounds(&config)));
+    let sampler = Arc::new(Sampler::new(provider.clone(), directory.clone()));
+    let has_predecessor = predecessor.is_some();
+    let autoscaler = scaling::autoscaler(&config, has_predecessor, &scaler, &sampler)?;
     let (trigger, shutdown) = relay::shutdown();
     let api = Api {
         provider,
         directory: directory.clone(),
         scaler: scaler.clone(),
+        sampler: sampler.clone(),
         bundles: bundles.clone().map(Bundles::new),
         stopping: shutdown.clone(),
         writes: Default::default(),
     };
     let router = api::router(Arc::new(api), credentials);
+    let router = router.layer(from_fn_with_state(metrics.requests.clone(), observe));
     let shared = Arc::new(Shared {
         directory: directory.clone(),
         scaler,
@@ -129,12 +137,12 @@ async fn serve(
         leaving: leaving.clone(),
     });
     if let Some(store) = bundles {
-        tasks.spawn(sweep_when_synced(store, directory));
+        tasks.spawn(sweep_when_synced(store, directory.clone()));
     }
     let sockets = Sockets::bind(&config, backend.functions_ip, tls.as_ref(), predecessor.as_mut())?;
     let (announcement, address) = (sockets.announcement()?, sockets.plain_address());
     let Sockets { threads, metrics: listener, doubles } = sockets;
-    metrics::serve(listener, metrics, shutdown.clone())?;
+    metrics::serve(listener, Sources { metrics, directory, sampler }, shutdown.clone())?;
     let seeds = threads.into_iter().map(|sockets| Seed {
         sockets,
         options: serve_options(&config),
@@ -147,6 +155,7 @@ async fn serve(
     if let Some(tls) = tls {
         tasks.spawn(follow_certificate(tls));
     }
+    tasks.spawn(autoscaler.run(leaving.clone()));
     let desk = Desk::open(state.path())?;
     print!("{announcement}");
     if let Some(predecessor) = predecessor {
@@ -183,14 +192,6 @@ async fn follow_certificate(tls: Tls) {
 async fn sweep_when_synced(store: Arc<Store>, directory: Arc<Directory>) {
     directory.synced().await;
     sweep(store).await;
-}
-
-fn bounds(config: &Config) -> Bounds {
-    let usual = Bounds::default();
-    Bounds {
-        starts: config.max_concurrent_starts.map_or(usual.starts, NonZeroUsize::get),
-        replicas: config.max_replicas.map(NonZeroU32::get),
-    }
 }
 
 fn serve_options(config: &Config) -> ServeOptions {

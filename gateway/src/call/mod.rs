@@ -157,7 +157,7 @@ impl Caller {
                     tracing::debug!(%replica, %error, "sent to another replica");
                 }
             }
-            record.gave_up();
+            record.is_sent_again();
         }
     }
 

@@ -1,7 +1,7 @@
 //! The last decisions about one function's replicas, with the numbers that made them.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -26,6 +26,20 @@ pub enum Cause {
     Idle,
     /// A call came, and nothing runs.
     Call,
+}
+
+impl Cause {
+    /// Its name in metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Manual => "manual",
+            Self::Alert => "alert",
+            Self::Load => "load",
+            Self::Schedule => "schedule",
+            Self::Idle => "idle",
+            Self::Call => "call",
+        }
+    }
 }
 
 /// One decision.
@@ -91,6 +105,8 @@ struct Kept {
     records: VecDeque<Record>,
     /// How often somebody else than the autoscaler has decided.
     outside: u64,
+    /// How many decisions there were, by what made them necessary and what came of them.
+    counts: BTreeMap<(&'static str, &'static str), u64>,
 }
 
 impl Decision {
@@ -116,6 +132,8 @@ impl Journal {
     /// Writes a decision down.
     pub fn write(&self, at: Timestamp, what: Decision) {
         let mut kept = self.lock();
+        let outcome = if what.refused.is_empty() { "decided" } else { "refused" };
+        *kept.counts.entry((what.cause.label(), outcome)).or_default() += 1;
         if matches!(what.cause, Cause::Manual | Cause::Alert) && what.refused.is_empty() {
             kept.outside += 1;
         }
@@ -125,8 +143,8 @@ impl Journal {
         }
         // Of the times at which nothing was to change the last one is enough: the reasons may go
         // back and forth, and would drive out the changes.
-        if what.is_rest() {
-            kept.records.pop_back_if(|last| last.what.is_rest());
+        if what.is_rest() && kept.records.back().is_some_and(|last| last.what.is_rest()) {
+            kept.records.pop_back();
         }
         if kept.records.len() == MAX_KEPT {
             kept.records.pop_front();
@@ -137,6 +155,11 @@ impl Journal {
     /// All that are kept, the newest first.
     pub fn read(&self) -> Vec<Record> {
         self.lock().records.iter().rev().cloned().collect()
+    }
+
+    /// How many decisions there were, by cause and outcome (`decided`, `refused`).
+    pub fn counts(&self) -> BTreeMap<(&'static str, &'static str), u64> {
+        self.lock().counts.clone()
     }
 
     /// How often somebody else than the autoscaler has decided: by hand, or by an alert.
@@ -221,6 +244,10 @@ mod tests {
         journal.write(at(3), refused);
         assert!(!journal.is_stopped_by_hand());
         assert_eq!(journal.outside(), 1);
+        let counts = journal.counts();
+        let of = |cause, outcome| counts.get(&(cause, outcome)).copied();
+        assert_eq!((of("call", "refused"), of("call", "decided")), (Some(1), Some(1)));
+        assert_eq!((of("manual", "decided"), of("load", "decided")), (Some(1), None));
     }
 
     #[test]

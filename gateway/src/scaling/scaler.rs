@@ -56,6 +56,11 @@ impl Scaler {
         Self { room: Room::new(self.directory.clone(), bounds), ..self }
     }
 
+    /// What runs now.
+    pub(super) fn directory(&self) -> &Arc<Directory> {
+        &self.directory
+    }
+
     /// Sets the number of replicas, kept within the function's bounds; 0 puts it to sleep.
     ///
     /// More of them wait for their turn. What nobody asked for by hand is done as far as there is
@@ -90,7 +95,7 @@ impl Scaler {
         let least = if cause == Cause::Manual { replicas } else { 1 };
         let places = self.room.places(name, replicas, least)?;
         tracing::info!(function = %name, replicas = places.count, ?cause, "scaling up");
-        self.provider.scale(name, Target::Replicas(places.count)).await?;
+        self.measured(name, places.count, cause).await?;
         self.until_started(name, (start, places)).await;
         Ok(())
     }
@@ -191,12 +196,12 @@ impl Scaler {
         let frozen = self.directory.find(name).filter(|entry| entry.is_frozen());
         if let Some(entry) = frozen {
             // All that is there, and nothing else: whether that is enough is seen by its load.
-            self.provider.scale(name, Target::Replicas(entry.status.desired)).await?;
+            self.measured(name, entry.status.desired, Cause::Call).await?;
             return Ok(None);
         }
         let start = self.turn(name).await?;
         let places = self.room.places(name, self.needed(name)?, 1)?;
-        self.provider.scale(name, Target::Replicas(places.count)).await?;
+        self.measured(name, places.count, Cause::Call).await?;
         // More calls may have come since; for those that come later there is the load.
         let needed = self.needed(name)?;
         if needed <= places.count {
@@ -209,6 +214,21 @@ impl Scaler {
         let places = places.or_else(|_| self.room.places(name, first, first))?;
         self.provider.scale(name, Target::Replicas(places.count)).await?;
         Ok(Some((start, places)))
+    }
+
+    /// Has the provider start replicas, and sees how long it takes until they take calls.
+    async fn measured(&self, name: &Name, replicas: u32, cause: Cause) -> Result<()> {
+        let entry = self.directory.find(name).ok_or_else(|| Error::NotFound(name.to_string()))?;
+        let starts = &entry.live.metrics.starts;
+        if let Some(step) = entry.step_to(replicas) {
+            starts.begin(cause.label(), step, replicas);
+        }
+        let done = self.provider.scale(name, Target::Replicas(replicas)).await;
+        match &done {
+            Ok(()) => starts.done(),
+            Err(_) => starts.failed(),
+        }
+        done
     }
 
     /// How many replicas the calls need that wait.

@@ -16,6 +16,7 @@ use gateway::auth::Credentials;
 use gateway::directory::Directory;
 use gateway::metrics::Metrics;
 use gateway::scaling::Scaler;
+use gateway::usage::Sampler;
 use http::{Request, StatusCode};
 use provider::bundle::sample::{self, Archive, SmallDisk, config, digest, pack, paths};
 use provider::bundle::{Digest, Limits, MEDIA_TYPE, Store};
@@ -99,6 +100,7 @@ fn router(store: Option<Arc<Store>>) -> Router {
     let directory = Arc::new(Directory::new(calls, metrics, Duration::from_secs(20)));
     let scaler = Scaler::new(provider.clone(), directory.clone(), Handle::current());
     let api = Api {
+        sampler: Arc::new(Sampler::new(provider.clone(), directory.clone())),
         provider,
         directory,
         scaler: Arc::new(scaler),

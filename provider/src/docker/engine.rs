@@ -18,11 +18,13 @@ use super::logs;
 use super::network::Network;
 use super::node::Node;
 use super::render::{self, Placement};
+use super::usage;
 use crate::bundle::Reference;
 use crate::replicas::engine::{Blueprint, Create, Engine, Happening, What};
 use crate::replicas::logs::{Range, Source};
 use crate::replicas::seen::Seen;
-use crate::{Error, Function, LogLine, Result};
+use crate::replicas::usage::Running;
+use crate::{Error, Function, LogLine, Result, Usage};
 
 /// The events that change what is known of a container.
 const EVENTS: [&str; 8] = ["start", "die", "oom", "stop", "destroy", "pause", "unpause", "rename"];
@@ -143,6 +145,10 @@ impl Engine for DockerEngine {
 
     fn log_lines(&self, source: Source, range: Range) -> BoxStream<'static, Result<LogLine>> {
         logs::lines(self.api.docker.clone(), source, range)
+    }
+
+    async fn usage(&self, running: Vec<Running>) -> Result<Vec<Usage>> {
+        usage::of(&self.api, running).await
     }
 
     async fn tidy(&self) -> Result<()> {

@@ -14,6 +14,7 @@ mod namespaces;
 mod network;
 mod node;
 mod render;
+mod usage;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;

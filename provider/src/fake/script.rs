@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio_stream::wrappers::BroadcastStream;
 
 use super::{
-    Address, Error, Fake, LogLine, LogQuery, Name, Replica, Result, State, Status, Target,
+    Address, Error, Fake, LogLine, LogQuery, Name, Replica, Result, State, Status, Target, Usage,
 };
 
 impl Fake {
@@ -79,6 +79,11 @@ impl Fake {
     pub fn reset(&self) {
         let all: BTreeMap<_, _> = self.world().functions.clone();
         self.0.feed.reset(all);
+    }
+
+    /// What replicas use from now on.
+    pub fn set_usage(&self, usage: Vec<Usage>) {
+        self.world().usage = usage;
     }
 
     /// Every call of `scale` so far, the failed ones too.

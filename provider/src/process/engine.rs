@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use tokio_stream::wrappers::BroadcastStream;
 
 use super::record::{Found, Record, Wanted};
-use super::replica::Replica;
+use super::replica::{Current, Replica};
 use super::run::{Run, report_of};
 use super::shared::{Shared, bundle};
 use super::{BACKEND, blocking, refused, render};
@@ -26,7 +26,8 @@ use crate::replicas::files::at;
 use crate::replicas::logs::{Range, Source};
 use crate::replicas::machine::Facts;
 use crate::replicas::seen::Seen;
-use crate::{Error, Function, LogLine, Result};
+use crate::replicas::usage::Running;
+use crate::{Error, Function, LogLine, Result, Usage};
 
 /// Holds the records that could not be understood, in the state directory.
 const UNREADABLE: &str = "unreadable";
@@ -292,6 +293,13 @@ impl Engine for ProcessEngine {
             Some(replica) => replica.log().lines(source, range),
             None => stream::empty().boxed(),
         }
+    }
+
+    async fn usage(&self, running: Vec<Running>) -> Result<Vec<Usage>> {
+        let current = |of: Running| Some((self.get(&of.id)?.current()?, of));
+        let running: Vec<_> = running.into_iter().filter_map(current).collect();
+        let used = |(current, of): (Current, Running)| of.used(current.run.usage(&current.report));
+        blocking(move || Ok(running.into_iter().filter_map(used).collect())).await
     }
 
     /// Bundles are collected by the gateway; there is nothing else that replicas share.

@@ -16,6 +16,7 @@ mod replica;
 mod run;
 mod shared;
 mod tree;
+mod usage;
 mod watch;
 
 use std::collections::BTreeMap;

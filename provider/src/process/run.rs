@@ -19,8 +19,9 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::watch::Folders;
-use super::{cgroup, tree};
+use super::{cgroup, tree, usage};
 use crate::confine::{Exit, Layout, Report};
+use crate::replicas::usage::Consumed;
 
 /// What makes a watchdog a confiner.
 const COMMAND: &str = "confine";
@@ -168,6 +169,12 @@ impl Run {
             Some(frozen) => frozen,
             None => tree::is_stopped(self.pid).unwrap_or(false),
         }
+    }
+
+    /// What everything that the confiner started uses: its control groups tell, else its processes.
+    pub(super) fn usage(&self, report: &Report) -> Consumed {
+        let told = Consumed::of_cgroups(&report.cgroups);
+        if told.is_enough() { told } else { told.or(usage::below(self.pid)) }
     }
 
     /// Kills the confiner and all that it started. What is in its control groups goes when the

@@ -38,7 +38,7 @@ fn state(pid: Pid) -> Option<char> {
 }
 
 /// Everything below a process. One that has ended has nothing below it.
-fn below(root: Pid) -> io::Result<Vec<Pid>> {
+pub(super) fn below(root: Pid) -> io::Result<Vec<Pid>> {
     let mut all = children(root)?;
     let mut next = 0;
     while let Some(parent) = all.get(next).copied() {

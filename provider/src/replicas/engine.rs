@@ -11,7 +11,8 @@ use super::deploy::Deploy;
 use super::files::ReplicaFiles;
 use super::logs::{Range, Source};
 use super::seen::Seen;
-use crate::{Error, Function, LogLine, Name, Result};
+use super::usage::Running;
+use crate::{Error, Function, LogLine, Name, Result, Usage};
 
 /// What runs replicas. Each has an id of the engine's ([`Seen::id`]) and one of ours
 /// ([`Seen::replica`]); the engine starts one that ends by itself again, later each time.
@@ -63,6 +64,9 @@ pub(crate) trait Engine: Send + Sync {
 
     /// One replica's lines, oldest first; those that follow end when it stops.
     fn log_lines(&self, source: Source, range: Range) -> BoxStream<'static, Result<LogLine>>;
+
+    /// What these replicas use; those that have just ended are left out.
+    async fn usage(&self, running: Vec<Running>) -> Result<Vec<Usage>>;
 
     /// Removes what no replica needs any more; called when there is none and none is made.
     async fn tidy(&self) -> Result<()>;

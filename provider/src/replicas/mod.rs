@@ -26,6 +26,7 @@ mod see_off;
 pub(crate) mod seen;
 mod sockets;
 mod stock;
+pub(crate) mod usage;
 mod watch;
 
 use std::path::PathBuf;
@@ -41,7 +42,7 @@ use self::files::disk;
 use self::namespaces::{NamespaceStore, ReplicaNamespaces};
 use crate::{
     Calls, Event, Function, Info, LogLine, LogQuery, Name, Namespaces, Provider, Result, Secrets,
-    Status, Target,
+    Status, Target, Usage,
 };
 
 /// The timeout of functions that name none.
@@ -130,6 +131,10 @@ impl<E: Engine + 'static> Provider for Replicas<E> {
 
     async fn logs(&self, query: LogQuery) -> Result<BoxStream<'static, Result<LogLine>>> {
         self.core.logs(query)
+    }
+
+    async fn usage(&self) -> Result<Vec<Usage>> {
+        self.core.usage().await
     }
 
     fn secrets(&self) -> &dyn Secrets {

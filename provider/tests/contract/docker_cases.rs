@@ -11,7 +11,7 @@ use provider::{
 
 use crate::engine::{self, get};
 use crate::on_docker::{OnDocker, SpecialCase};
-use crate::support::{Backend, Watcher, address, deploy, in_state, name, scale, soon};
+use crate::support::{self, Backend, Watcher, address, deploy, in_state, name, scale, soon};
 use crate::{registry, spares, takeover};
 
 /// The cases that only Docker must pass.
@@ -39,6 +39,7 @@ pub(crate) fn all() -> Vec<(&'static str, SpecialCase)> {
         docker_cases::two_gateways_do_not_disturb_each_other,
         docker_cases::a_given_away_address_stays,
         spares::what_is_made_beforehand_is_started_when_it_is_wanted,
+        docker_cases::what_replicas_use_is_told,
         registry::images_are_pulled_with_credentials,
         takeover::a_new_gateway_takes_a_rollout_over,
         takeover::a_removal_outlives_its_gateway,
@@ -310,4 +311,9 @@ async fn a_given_away_address_stays(backend: Arc<OnDocker>) {
     backend.docker().remove(&name("echo")).await.unwrap();
     assert_eq!(backend.leftovers().await, [format!("network {}", backend.network)]);
     assert_eq!(backend.docker().gateway_ip().await.unwrap(), before);
+}
+
+async fn what_replicas_use_is_told(backend: Arc<OnDocker>) {
+    let mut watcher = Watcher::new(&backend.provider()).await;
+    support::usage_is_told(&*backend, &mut watcher).await;
 }

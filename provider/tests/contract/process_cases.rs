@@ -15,7 +15,7 @@ use provider::{
 use crate::engine::get;
 use crate::on_process::{OnProcess, SpecialCase, fixture_config, kill};
 use crate::spares::what_is_made_beforehand_is_started_when_it_is_wanted;
-use crate::support::{Backend, Watcher, address, deploy, in_state, name, scale, soon};
+use crate::support::{self, Backend, Watcher, address, deploy, in_state, name, scale, soon};
 
 pub(crate) fn all() -> Vec<(&'static str, SpecialCase)> {
     macro_rules! list {
@@ -42,6 +42,7 @@ pub(crate) fn all() -> Vec<(&'static str, SpecialCase)> {
         what_is_frozen_gets_no_processor,
         two_gateways_do_not_disturb_each_other,
         what_is_made_beforehand_is_started_when_it_is_wanted,
+        what_replicas_use_is_told,
     ]
 }
 
@@ -412,4 +413,9 @@ async fn two_gateways_do_not_disturb_each_other(backend: Arc<OnProcess>) {
     other.shutdown().await;
     assert_eq!(watcher.now[&name("echo")], ours);
     assert_eq!(get(&address(&ours), "/").await, "v1");
+}
+
+async fn what_replicas_use_is_told(backend: Arc<OnProcess>) {
+    let mut watcher = Watcher::new(&backend.provider()).await;
+    support::usage_is_told(&*backend, &mut watcher).await;
 }

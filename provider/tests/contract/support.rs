@@ -13,6 +13,7 @@ use provider::{
     Address, Calls, Event, Function, Name, Namespaces, Provider, State, Status, Target,
 };
 
+use crate::engine::get;
 use crate::{cases, lifecycle};
 
 /// Longest wait for anything. Reached only when something is broken.
@@ -176,4 +177,35 @@ pub(crate) fn address(status: &Status) -> Address {
 
 pub(crate) fn namespaces(provider: &dyn Provider) -> &dyn Namespaces {
     provider.namespaces().expect("namespaces")
+}
+
+/// What a replica uses grows while it works, begins anew with it, and ends with it. Not for the fake,
+/// which uses what a test says.
+pub(crate) async fn usage_is_told(backend: &dyn Backend, watcher: &mut Watcher) {
+    let (provider, echo) = (backend.provider(), name("echo"));
+    let status = deploy(backend, watcher, &backend.good("echo", "v1")).await;
+    let only = async || {
+        let used = provider.usage().await.unwrap();
+        assert_eq!(used.len(), 1, "{used:?}");
+        used.into_iter().next().unwrap()
+    };
+    let first = only().await;
+    assert_eq!((&first.name, &first.replica), (&echo, &status.replicas[0].id));
+    assert!(first.memory_bytes > 64 << 10, "{first:?}");
+    assert!(first.memory_peak_bytes.is_none_or(|peak| peak > 64 << 10), "{first:?}");
+    while only().await.cpu_seconds < first.cpu_seconds + 0.01 {
+        get(&address(&status), "/").await;
+    }
+    assert_eq!(only().await.run, first.run);
+    scale(backend, &echo, 2).await;
+    watcher.until(&echo, |s| s.ready().count() == 2).await;
+    assert_eq!(provider.usage().await.unwrap().len(), 2);
+    get(&address(&status), "/exit").await;
+    let id = &status.replicas[0].id;
+    watcher.until(&echo, |s| s.ready().any(|r| r.id == *id && r.restarts == 1)).await;
+    let again = provider.usage().await.unwrap().into_iter().find(|used| used.replica == *id);
+    assert_ne!(again.unwrap().run, first.run);
+    provider.remove(&echo).await.unwrap();
+    watcher.until_gone(&echo).await;
+    assert!(provider.usage().await.unwrap().is_empty());
 }
