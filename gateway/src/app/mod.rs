@@ -3,11 +3,11 @@
 mod error;
 mod leave;
 mod metrics;
+mod scaling;
 mod signals;
 mod sockets;
 mod threads;
 
-use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,11 +34,11 @@ use crate::config::{Config, ProviderKind};
 use crate::directory::Directory;
 use crate::handover::{Desk, Leaving, Predecessor};
 use crate::metrics::{Metrics, observe};
-use crate::scaling::{Bounds, Scaler};
+use crate::scaling::{Autoscaler, Look, Options, Scaler, Used};
 use crate::state::StateDir;
 use crate::sweep::sweep;
 use crate::tls;
-use crate::usage::Sampler;
+use crate::usage::{FunctionUsage, Sampler};
 
 /// Longest wait at the start for the provider to tell what runs.
 const SYNC: Duration = Duration::from_secs(30);
@@ -113,8 +113,9 @@ async fn serve(
     wait_for_sync(&directory).await;
     let (runtime, leaving) = (Handle::current(), Leaving::default());
     let scaler = Scaler::new(provider.clone(), directory.clone(), runtime.clone());
-    let scaler = Arc::new(scaler.until(leaving.clone()).within(bounds(&config)));
+    let scaler = Arc::new(scaler.until(leaving.clone()).within(scaling::bounds(&config)));
     let sampler = Arc::new(Sampler::new(provider.clone(), directory.clone()));
+    let usage = Some(look(sampler.clone()));
     let (trigger, shutdown) = relay::shutdown();
     let api = Api {
         provider,
@@ -153,6 +154,10 @@ async fn serve(
     if let Some(tls) = tls {
         tasks.spawn(follow_certificate(tls));
     }
+    let options = scaling::options(&config, predecessor.is_some());
+    let options = Options { usage, ..options };
+    let autoscaler = Autoscaler::new(directory.clone(), shared.scaler.clone(), options)?;
+    tasks.spawn(autoscaler.run(leaving.clone()));
     let desk = Desk::open(state.path())?;
     print!("{announcement}");
     if let Some(predecessor) = predecessor {
@@ -191,12 +196,19 @@ async fn sweep_when_synced(store: Arc<Store>, directory: Arc<Directory>) {
     sweep(store).await;
 }
 
-fn bounds(config: &Config) -> Bounds {
-    let usual = Bounds::default();
-    Bounds {
-        starts: config.max_concurrent_starts.map_or(usual.starts, NonZeroUsize::get),
-        replicas: config.max_replicas.map(NonZeroU32::get),
-    }
+/// What the autoscaler learns of what functions use.
+fn look(sampler: Arc<Sampler>) -> Look {
+    Arc::new(move || {
+        let sampler = sampler.clone();
+        Box::pin(async move {
+            let sample = sampler.sample().await.map_err(|error| error.to_string())?;
+            let used = |usage: &FunctionUsage| Used {
+                cpu_millicores: usage.cpu_millicores,
+                memory_bytes: usage.memory_bytes,
+            };
+            Ok(sample.iter().map(|(name, usage)| (name.clone(), used(usage))).collect())
+        })
+    })
 }
 
 fn serve_options(config: &Config) -> ServeOptions {

@@ -1,5 +1,6 @@
 //! What the gateway is told: flags, each also a variable (contract 1.2).
 
+mod scaling;
 mod tls;
 
 use std::ffi::OsStr;
@@ -12,6 +13,7 @@ use clap::{Parser, ValueEnum};
 use provider::bundle::Limits;
 use rustix::fs::Access;
 
+pub use self::scaling::ScalingArgs;
 pub use self::tls::{PlainHttp, TlsArgs};
 
 /// The file name of the watchdog.
@@ -135,6 +137,10 @@ pub struct Config {
           action = clap::ArgAction::Set)]
     pub access_log: bool,
 
+    /// Scaling by load.
+    #[command(flatten)]
+    pub scaling: ScalingArgs,
+
     /// TLS.
     #[command(flatten)]
     pub tls: TlsArgs,
@@ -245,6 +251,7 @@ impl Config {
             });
         }
         self.tls.validate([self.port, self.metrics_port])?;
+        self.scaling.validate()?;
         let timeouts = [
             ("read_timeout", self.read_timeout),
             ("write_timeout", self.write_timeout),

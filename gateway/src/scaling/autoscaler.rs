@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provider::{Provider, Target};
+use provider::Target;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::journal::Decision;
-use super::load::{Loads, Used};
+use super::load::{Loads, Look};
 use super::prometheus::{Prometheus, Queries};
 use super::scaler::Scaler;
 use super::watched::{Moment, Step, Watched};
@@ -19,12 +19,16 @@ use crate::directory::{Directory, Entry};
 use crate::handover::Leaving;
 
 /// How the autoscaler works.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Options {
     /// How long its windows are.
     pub timing: Timing,
     /// Where it learns loads that this gateway does not count.
     pub queries: Option<Queries>,
+    /// Where it learns what functions use of the machine.
+    pub usage: Option<Look>,
+    /// Whether load changes nothing.
+    pub ignores_load: bool,
     /// Whether anything wakes functions that were put to sleep.
     pub wakes: bool,
     /// How long another gateway may have calls in flight that are not seen here.
@@ -35,7 +39,6 @@ pub struct Options {
 pub struct Autoscaler {
     directory: Arc<Directory>,
     scaler: Arc<Scaler>,
-    provider: Arc<dyn Provider>,
     options: Options,
     loads: Arc<Loads>,
     prometheus: Option<Arc<Prometheus>>,
@@ -53,30 +56,24 @@ impl Autoscaler {
     pub fn new(
         directory: Arc<Directory>,
         scaler: Arc<Scaler>,
-        provider: Arc<dyn Provider>,
         options: Options,
-    ) -> Result<Self, String> {
+    ) -> reqwest::Result<Self> {
         let prometheus = options.queries.clone().map(Prometheus::new).transpose()?.map(Arc::new);
         let loads = Arc::new(Loads::new(prometheus.clone()));
         let (watched, changes, changing) = Default::default();
-        Ok(Self {
-            directory,
-            scaler,
-            provider,
-            options,
-            loads,
-            prometheus,
-            watched,
-            changes,
-            changing,
-        })
+        Ok(Self { directory, scaler, options, loads, prometheus, watched, changes, changing })
     }
 
     /// Scales until the gateway leaves.
     pub async fn run(mut self, leaving: Leaving) {
         self.directory.synced().await;
-        let (loads, provider) = (self.loads.clone(), self.provider.clone());
-        let usage = loads.follow(|| usage(provider.as_ref()));
+        let (loads, look) = (self.loads.clone(), self.options.usage.clone());
+        let usage = async {
+            match &look {
+                Some(look) => loads.follow(look).await,
+                None => std::future::pending().await,
+            }
+        };
         let prometheus = self.prometheus.clone();
         let answers = async {
             match &prometheus {
@@ -108,7 +105,8 @@ impl Autoscaler {
         self.take_in_changes(at, now);
         let timing = self.options.timing;
         let may_sleep = self.options.wakes && at >= self.options.quiet;
-        let moment = Moment { at, now, timing: &timing, may_sleep };
+        let ignores_load = self.options.ignores_load;
+        let moment = Moment { at, now, timing: &timing, may_sleep, ignores_load };
         let all = self.directory.all();
         if self.watched.len() > all.len() {
             self.watched.retain(|label, _| self.directory.get(label).is_some());
@@ -162,14 +160,6 @@ impl Autoscaler {
     }
 }
 
-/// What all replicas use.
-async fn usage(provider: &dyn Provider) -> Result<Vec<Used>, String> {
-    let used = provider.usage().await.map_err(|error| error.to_string())?;
-    let used = used.into_iter().map(|usage| Used {
-        name: usage.name,
-        run: format!("{} {}", usage.replica, usage.run),
-        cpu_seconds: usage.cpu_seconds,
-        memory_bytes: usage.memory_bytes,
-    });
-    Ok(used.collect())
-}
+#[cfg(test)]
+#[path = "autoscaler_tests.rs"]
+mod tests;

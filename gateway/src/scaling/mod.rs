@@ -13,6 +13,7 @@ mod window;
 
 pub use self::autoscaler::{Autoscaler, Options};
 pub use self::journal::{Cause, Decision, Journal, Numbers, Record};
+pub use self::load::{Look, Used};
 pub use self::prometheus::Queries;
 pub use self::room::{Bounds, Places};
 pub use self::scaler::Scaler;

@@ -80,14 +80,13 @@ struct Series {
 
 impl Prometheus {
     /// Asks nothing yet.
-    pub(super) fn new(queries: Queries) -> Result<Self, String> {
+    pub(super) fn new(queries: Queries) -> reqwest::Result<Self> {
         let client = Client::builder()
             .timeout(TIMEOUT)
             // What answers is what was named, and nothing that the environment puts between.
             .no_proxy()
             .redirect(redirect::Policy::none())
-            .build();
-        let client = client.map_err(|error| error.to_string())?;
+            .build()?;
         let (wanted, answers) = Default::default();
         Ok(Self { queries, client, wanted, answers })
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provider::{Error, Function, Name, Provider, Result, Target};
+use provider::{Error, Function, Measure, Name, Provider, Result, Scale, Target};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedRwLockReadGuard, watch};
 use tokio::time::{sleep, timeout};
@@ -227,10 +227,9 @@ impl Scaler {
     /// How many replicas the calls need that wait.
     fn needed(&self, name: &Name) -> Result<u32> {
         let entry = self.directory.find(name).ok_or_else(|| Error::NotFound(name.to_string()))?;
-        let scale = &entry.scale;
-        let each = entry.status.function.max_inflight()?.unwrap_or(u32::MAX).max(1);
         let waiting = u32::try_from(entry.live.queue.len()).unwrap_or(u32::MAX);
-        Ok(scale.clamp(waiting.div_ceil(each).max(scale.initial())))
+        let each = entry.status.function.max_inflight()?.unwrap_or_else(|| usual(&entry.scale));
+        Ok(entry.scale.clamp(waiting.div_ceil(each.max(1)).max(entry.scale.initial())))
     }
 
     /// Leave to change something. Who asks by hand or by alert has it: it is a request of the API.
@@ -293,4 +292,10 @@ fn note_refusal(entry: &Entry, decision: Decision, done: &Result<()>) {
 
 fn left() -> Error {
     Error::Conflict("the gateway is leaving".to_owned())
+}
+
+/// How many calls at a time a replica is meant for that would take any number of them.
+fn usual(scale: &Scale) -> u32 {
+    // A cast from above the greatest number gives the greatest number.
+    if scale.measure == Measure::Capacity { scale.per_replica() as u32 } else { u32::MAX }
 }

@@ -30,6 +30,8 @@ pub(super) struct Moment<'a> {
     /// Whether functions may be put to sleep: something must wake them, and nobody else may have
     /// calls in flight on their replicas.
     pub(super) may_sleep: bool,
+    /// Whether load changes nothing.
+    pub(super) ignores_load: bool,
 }
 
 /// A change to be made.
@@ -123,7 +125,10 @@ impl Watched {
             self.window.clear();
             return Err("nothing runs".to_owned());
         }
-        let load = loads.load(entry, &self.calls);
+        let load = match moment.ignores_load {
+            true => Err("scaling by load is off, see --scale-by-load".to_owned()),
+            false => loads.load(entry, &self.calls),
+        };
         self.window.push(at, load.as_ref().ok().copied(), moment.timing);
         // Calls that other gateways have.
         let is_calls = matches!(entry.scale.measure, Measure::Rps | Measure::Capacity);

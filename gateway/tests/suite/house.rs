@@ -8,7 +8,7 @@ use std::time::Duration;
 use gateway::call::{Caller, Shared, route};
 use gateway::directory::Directory;
 use gateway::metrics::Metrics;
-use gateway::scaling::Scaler;
+use gateway::scaling::{Bounds, Scaler};
 use provider::fake::Fake;
 use provider::{Address, Calls, Function, Name, Provider};
 use relay::{Listener, ServeOptions};
@@ -21,12 +21,17 @@ pub(crate) struct House {
     pub(crate) calls: Calls,
     pub(crate) directory: Arc<Directory>,
     pub(crate) metrics: Metrics,
+    pub(crate) scaler: Arc<Scaler>,
     address: SocketAddr,
     _stop: relay::Trigger,
 }
 
 impl House {
     pub(crate) async fn new() -> Self {
+        Self::within(Bounds::default()).await
+    }
+
+    pub(crate) async fn within(bounds: Bounds) -> Self {
         let calls = Calls::default();
         let fake = Fake::new(Address::Tcp(upstream()), calls.clone());
         let metrics = Metrics::new().unwrap();
@@ -38,15 +43,16 @@ impl House {
         });
         directory.synced().await;
         let scaler = Scaler::new(fake.clone(), directory.clone(), Handle::current());
+        let scaler = Arc::new(scaler.within(bounds));
         let shared = Shared {
             directory: directory.clone(),
-            scaler: Arc::new(scaler),
+            scaler: scaler.clone(),
             scale_from_zero: true,
             access_log: false,
             leaving: Default::default(),
         };
         let (address, stop) = serve(Arc::new(shared));
-        Self { fake, calls, directory, metrics, address, _stop: stop }
+        Self { fake, calls, directory, metrics, scaler, address, _stop: stop }
     }
 
     pub(crate) async fn deploy(&self, body: &str) -> Name {

@@ -8,3 +8,4 @@ mod refusals;
 mod slots;
 mod tls;
 mod upstream;
+mod wakes;

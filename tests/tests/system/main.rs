@@ -12,5 +12,6 @@ mod input;
 mod metrics;
 mod protocols;
 mod restarts;
+mod scaling;
 mod templates;
 mod timeouts;
