@@ -141,7 +141,8 @@ async fn serve(
     let sockets = Sockets::bind(&config, backend.functions_ip, tls.as_ref(), predecessor.as_mut())?;
     let (announcement, address) = (sockets.announcement()?, sockets.plain_address());
     let Sockets { threads, metrics: listener, doubles } = sockets;
-    metrics::serve(listener, Sources { metrics, directory, sampler }, shutdown.clone())?;
+    let sources = Sources { metrics, directory: directory.clone(), sampler };
+    metrics::serve(listener, sources, shutdown.clone())?;
     let seeds = threads.into_iter().map(|sockets| Seed {
         sockets,
         options: serve_options(&config),
@@ -156,7 +157,7 @@ async fn serve(
     }
     let options = scaling::options(&config, predecessor.is_some());
     let options = Options { usage, ..options };
-    let autoscaler = Autoscaler::new(directory.clone(), shared.scaler.clone(), options)?;
+    let autoscaler = Autoscaler::new(directory, shared.scaler.clone(), options)?;
     tasks.spawn(autoscaler.run(leaving.clone()));
     let desk = Desk::open(state.path())?;
     print!("{announcement}");
