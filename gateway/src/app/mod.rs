@@ -34,11 +34,11 @@ use crate::config::{Config, ProviderKind};
 use crate::directory::Directory;
 use crate::handover::{Desk, Leaving, Predecessor};
 use crate::metrics::{Metrics, observe};
-use crate::scaling::{Autoscaler, Look, Options, Scaler, Used};
+use crate::scaling::Scaler;
 use crate::state::StateDir;
 use crate::sweep::sweep;
 use crate::tls;
-use crate::usage::{FunctionUsage, Sampler};
+use crate::usage::Sampler;
 
 /// Longest wait at the start for the provider to tell what runs.
 const SYNC: Duration = Duration::from_secs(30);
@@ -115,7 +115,8 @@ async fn serve(
     let scaler = Scaler::new(provider.clone(), directory.clone(), runtime.clone());
     let scaler = Arc::new(scaler.until(leaving.clone()).within(scaling::bounds(&config)));
     let sampler = Arc::new(Sampler::new(provider.clone(), directory.clone()));
-    let usage = Some(look(sampler.clone()));
+    let has_predecessor = predecessor.is_some();
+    let autoscaler = scaling::autoscaler(&config, has_predecessor, &scaler, &sampler)?;
     let (trigger, shutdown) = relay::shutdown();
     let api = Api {
         provider,
@@ -141,7 +142,7 @@ async fn serve(
     let sockets = Sockets::bind(&config, backend.functions_ip, tls.as_ref(), predecessor.as_mut())?;
     let (announcement, address) = (sockets.announcement()?, sockets.plain_address());
     let Sockets { threads, metrics: listener, doubles } = sockets;
-    let sources = Sources { metrics, directory: directory.clone(), sampler };
+    let sources = Sources { metrics, directory, sampler };
     metrics::serve(listener, sources, shutdown.clone())?;
     let seeds = threads.into_iter().map(|sockets| Seed {
         sockets,
@@ -155,9 +156,6 @@ async fn serve(
     if let Some(tls) = tls {
         tasks.spawn(follow_certificate(tls));
     }
-    let options = scaling::options(&config, predecessor.is_some());
-    let options = Options { usage, ..options };
-    let autoscaler = Autoscaler::new(directory, shared.scaler.clone(), options)?;
     tasks.spawn(autoscaler.run(leaving.clone()));
     let desk = Desk::open(state.path())?;
     print!("{announcement}");
@@ -195,21 +193,6 @@ async fn follow_certificate(tls: Tls) {
 async fn sweep_when_synced(store: Arc<Store>, directory: Arc<Directory>) {
     directory.synced().await;
     sweep(store).await;
-}
-
-/// What the autoscaler learns of what functions use.
-fn look(sampler: Arc<Sampler>) -> Look {
-    Arc::new(move || {
-        let sampler = sampler.clone();
-        Box::pin(async move {
-            let sample = sampler.sample().await.map_err(|error| error.to_string())?;
-            let used = |usage: &FunctionUsage| Used {
-                cpu_millicores: usage.cpu_millicores,
-                memory_bytes: usage.memory_bytes,
-            };
-            Ok(sample.iter().map(|(name, usage)| (name.clone(), used(usage))).collect())
-        })
-    })
 }
 
 fn serve_options(config: &Config) -> ServeOptions {

@@ -1,10 +1,12 @@
 //! What the flags say about scaling.
 
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::scaling::{Bounds, Options, Queries, Timing};
+use crate::scaling::{Autoscaler, Bounds, Look, Options, Queries, Scaler, Timing, Used};
+use crate::usage::Sampler;
 
 /// Bounds of all functions together.
 pub(super) fn bounds(config: &Config) -> Bounds {
@@ -15,21 +17,42 @@ pub(super) fn bounds(config: &Config) -> Bounds {
     }
 }
 
-/// How functions are scaled by load. A gateway that took the place of another one takes nothing
-/// away while the other one may still have calls in flight.
-pub(super) fn options(config: &Config, has_predecessor: bool) -> Options {
+/// What scales functions. A gateway that took the place of another one takes nothing away while
+/// the other one may still have calls in flight.
+pub(super) fn autoscaler(
+    config: &Config,
+    has_predecessor: bool,
+    scaler: &Arc<Scaler>,
+    sampler: &Arc<Sampler>,
+) -> reqwest::Result<Autoscaler> {
     let scaling = &config.scaling;
     let url = scaling.prometheus_url.clone();
-    Options {
+    let options = Options {
         timing: Timing {
             stable: scaling.scaling_stable_window,
             panic: scaling.scaling_panic_window,
             ..Timing::default()
         },
         queries: url.map(|url| Queries { url, by_name: scaling.queries() }),
-        usage: None,
+        usage: Some(look(sampler.clone())),
         ignores_load: !scaling.scale_by_load,
         wakes: config.scale_from_zero,
         quiet: if has_predecessor { config.write_timeout } else { Duration::ZERO },
-    }
+    };
+    Autoscaler::new(scaler.clone(), options)
+}
+
+/// What functions use, as the API and the metrics tell it too.
+fn look(sampler: Arc<Sampler>) -> Look {
+    Arc::new(move || {
+        let sampler = sampler.clone();
+        Box::pin(async move {
+            let sample = sampler.sample().await.map_err(|error| error.to_string())?;
+            let used = sample.iter().map(|(name, used)| {
+                let (cpu_millicores, memory_bytes) = (used.cpu_millicores, used.memory_bytes);
+                (name.clone(), Used { cpu_millicores, memory_bytes })
+            });
+            Ok(used.collect())
+        })
+    })
 }

@@ -53,11 +53,8 @@ impl Autoscaler {
     ///
     /// # Errors
     /// Says why Prometheus cannot be asked.
-    pub fn new(
-        directory: Arc<Directory>,
-        scaler: Arc<Scaler>,
-        options: Options,
-    ) -> reqwest::Result<Self> {
+    pub fn new(scaler: Arc<Scaler>, options: Options) -> reqwest::Result<Self> {
+        let directory = scaler.directory().clone();
         let prometheus = options.queries.clone().map(Prometheus::new).transpose()?.map(Arc::new);
         let loads = Arc::new(Loads::new(prometheus.clone()));
         let (watched, changes, changing) = Default::default();

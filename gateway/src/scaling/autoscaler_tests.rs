@@ -31,7 +31,7 @@ impl World {
         });
         directory.synced().await;
         let scaler = Arc::new(Scaler::new(fake.clone(), directory.clone(), Handle::current()));
-        let autoscaler = Autoscaler::new(directory.clone(), scaler.clone(), options).unwrap();
+        let autoscaler = Autoscaler::new(scaler.clone(), options).unwrap();
         // A Friday, 10:00 in Berlin.
         let start = "2026-06-05T08:00:00Z".parse().unwrap();
         Self { fake, directory, scaler, autoscaler, second: 0, start }

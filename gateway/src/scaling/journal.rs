@@ -143,8 +143,8 @@ impl Journal {
         }
         // Of the times at which nothing was to change the last one is enough: the reasons may go
         // back and forth, and would drive out the changes.
-        if what.is_rest() {
-            kept.records.pop_back_if(|last| last.what.is_rest());
+        if what.is_rest() && kept.records.back().is_some_and(|last| last.what.is_rest()) {
+            kept.records.pop_back();
         }
         if kept.records.len() == MAX_KEPT {
             kept.records.pop_front();

@@ -56,6 +56,11 @@ impl Scaler {
         Self { room: Room::new(self.directory.clone(), bounds), ..self }
     }
 
+    /// What runs now.
+    pub(super) fn directory(&self) -> &Arc<Directory> {
+        &self.directory
+    }
+
     /// Sets the number of replicas, kept within the function's bounds; 0 puts it to sleep.
     ///
     /// More of them wait for their turn. What nobody asked for by hand is done as far as there is

@@ -225,14 +225,14 @@ fn by_load(current: u32, advice: Advice, unknown: Option<String>) -> Step {
     if let (Why::NoData, Some(unknown)) = (advice.why, unknown) {
         decision.reason = format!("{}: {unknown}", advice.why.text()).into();
     }
-    let decision = Decision { numbers: Some(rounded(advice.numbers)), ..decision };
+    let decision = Decision { numbers: Some(rounded(&advice.numbers)), ..decision };
     Step { to: Target::Replicas(advice.replicas), decision }
 }
 
 /// Nobody reads more than thousandths.
-fn rounded(numbers: Numbers) -> Numbers {
+fn rounded(numbers: &Numbers) -> Numbers {
     let round = |number: f64| (number * 1000.0).round() / 1000.0;
-    let Numbers { now, recent, stable, per_replica, needed } = numbers;
+    let &Numbers { now, recent, stable, per_replica, needed } = numbers;
     Numbers {
         now: now.map(round),
         recent: recent.map(round),

@@ -41,8 +41,8 @@ pub(crate) fn all() -> Vec<(&'static str, SpecialCase)> {
         a_removal_takes_everything_along,
         what_is_frozen_gets_no_processor,
         two_gateways_do_not_disturb_each_other,
-        what_replicas_use_is_told,
         what_is_made_beforehand_is_started_when_it_is_wanted,
+        what_replicas_use_is_told,
     ]
 }
 
