@@ -26,7 +26,7 @@ const LEAVES: [(&str, &[&str]); 20] = [
     ("metrics/process.rs", &[]),
     ("metrics/requests.rs", &[]),
     ("metrics/starts.rs", &[]),
-    ("usage.rs", &["directory"]),
+    ("usage.rs", &["directory", "metrics"]),
     ("config/mod.rs", &[]),
     ("config/tls.rs", &[]),
     ("tls.rs", &[]),
