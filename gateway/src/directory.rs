@@ -11,6 +11,7 @@ use provider::{
     Address, Calls, DEFAULT_NAMESPACE, Event, Function, Name, Replica, Scale, State, Status,
 };
 use relay::Target;
+use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -24,7 +25,7 @@ const MAX_QUEUE: usize = 1000;
 
 /// All functions, by `fn.ns` and, in the default namespace, by `fn` too.
 pub struct Directory {
-    functions: ArcSwap<HashMap<Box<str>, Arc<Entry>>>,
+    functions: ArcSwap<FxHashMap<Box<str>, Arc<Entry>>>,
     /// Held by whoever writes; also what keeps removed functions from coming back.
     writer: Mutex<HashMap<Name, u64>>,
     synced: watch::Sender<bool>,
@@ -190,7 +191,7 @@ impl Directory {
         let entry = Arc::new(self.entry(self.find(&name).as_deref(), name, status));
         entry.live.metrics.starts.seen(entry.status.desired, entry.ready());
         self.functions.rcu(|functions| {
-            let mut functions = HashMap::clone(functions);
+            let mut functions = FxHashMap::clone(functions);
             for key in keys(&entry.name) {
                 functions.insert(key, entry.clone());
             }
@@ -202,7 +203,7 @@ impl Directory {
     fn drop_entry(&self, name: &Name) {
         let Some(entry) = self.find(name) else { return };
         self.functions.rcu(|functions| {
-            let mut functions = HashMap::clone(functions);
+            let mut functions = FxHashMap::clone(functions);
             for key in keys(name) {
                 functions.remove(&key);
             }

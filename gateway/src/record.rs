@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-use http::{Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode};
 use provider::Slot;
 use tokio::time::Instant;
 
@@ -29,16 +29,19 @@ struct Line {
 }
 
 impl Record {
-    /// Begins a call.
-    pub(crate) fn new<B>(arrival: &Arrival, request: &Request<B>, log: bool) -> Self {
+    /// Begins a call; it is logged under an id, or not at all.
+    pub(crate) fn new<B>(
+        arrival: &Arrival,
+        request: &Request<B>,
+        logged: Option<&HeaderValue>,
+    ) -> Self {
         let (live, start) = (arrival.entry.live.clone(), arrival.start);
         live.metrics.started.inc();
         live.metrics.in_flight.inc();
-        let id = request.headers().get("x-call-id").map(http::HeaderValue::as_bytes);
-        let line = log.then(|| Line {
+        let line = logged.map(|id| Line {
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
-            call_id: String::from_utf8_lossy(id.unwrap_or_default()).into_owned(),
+            call_id: String::from_utf8_lossy(id.as_bytes()).into_owned(),
         });
         let status = Cell::new(CLIENT_GONE);
         let (replica, slot) = Default::default();

@@ -1,6 +1,6 @@
 //! One call, made ready for the next hop.
 
-use http::header::{HOST, HeaderMap, HeaderValue};
+use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Uri, Version};
@@ -9,7 +9,9 @@ use tokio::time::Instant;
 
 use crate::body::Body;
 use crate::forwarded::Forwarded;
+use crate::grpc;
 use crate::headers;
+use crate::lines::Lines;
 use crate::replay::Replay;
 use crate::spare;
 
@@ -35,8 +37,12 @@ pub struct Rules {
 pub struct Call {
     pub(crate) parts: Parts,
     body: Content,
+    /// What is sent beside the headers.
+    pub(crate) lines: Lines,
     /// Whether the client wants to switch protocols.
     pub(crate) upgrade: bool,
+    /// Whether it is a gRPC call.
+    pub(crate) is_grpc: bool,
     pub(crate) deadline: Option<Instant>,
 }
 
@@ -62,8 +68,9 @@ impl Call {
         if let Some(protocol) = protocol {
             headers::set_upgrade(&mut parts.headers, protocol);
         }
+        let mut lines = Lines::take();
         if let Some(forwarded) = &rules.forwarded {
-            forwarded.apply(&mut parts.headers);
+            forwarded.apply(&mut parts.headers, &mut lines);
         }
         if let Some(host) = &rules.host {
             parts.headers.insert(HOST, host.clone());
@@ -73,13 +80,16 @@ impl Call {
         if let Some(max) = rules.max_body_bytes {
             body = body.with_limit(max);
         }
-        Self { parts, body: Content::new(body), upgrade, deadline: rules.deadline }
+        let is_grpc = grpc::is_call(&parts.headers);
+        let (body, deadline) = (Content::new(body), rules.deadline);
+        Self { parts, body, lines, upgrade, is_grpc, deadline }
     }
 
     /// A request of our own. Its URI is path and query; `Host` must be set.
     pub fn new(request: Request<Body>, deadline: Option<Instant>) -> Self {
         let (parts, body) = request.into_parts();
-        Self { parts, body: Content::new(body), upgrade: false, deadline }
+        let (is_grpc, lines) = (grpc::is_call(&parts.headers), Lines::take());
+        Self { parts, body: Content::new(body), lines, upgrade: false, is_grpc, deadline }
     }
 
     /// Whether the whole of it can be sent again: what was read of its body is still there.
@@ -104,15 +114,32 @@ impl Call {
         request.method_mut().clone_from(&self.parts.method);
         request.uri_mut().clone_from(&self.parts.uri);
         request.headers_mut().clone_from(&self.parts.headers);
+        self.lines.copy_to(request.headers_mut());
         Some(request)
     }
 
-    /// The headers as they will be sent.
+    /// Sets a header, in place of whatever the client said. Lines that were added before stay.
+    pub fn set_number(&mut self, name: &HeaderName, number: u64) {
+        self.parts.headers.remove(name);
+        self.lines.add_number(name, number);
+    }
+
+    /// What is sent beside the headers, each of which must have another name.
+    pub fn lines_mut(&mut self) -> &mut Lines {
+        &mut self.lines
+    }
+
+    /// Whether it is a gRPC call.
+    pub fn is_grpc(&self) -> bool {
+        self.is_grpc
+    }
+
+    /// The headers as they will be sent, without what was added as lines.
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
         &mut self.parts.headers
     }
 
-    /// The headers as they will be sent.
+    /// The headers as they will be sent, without what was added as lines.
     pub fn headers(&self) -> &HeaderMap {
         &self.parts.headers
     }
@@ -143,6 +170,11 @@ impl Call {
     /// Whether the client wants to switch protocols.
     pub fn wants_upgrade(&self) -> bool {
         self.upgrade
+    }
+
+    /// Path and query.
+    pub fn path(&self) -> &str {
+        self.parts.uri.path_and_query().map_or("/", PathAndQuery::as_str)
     }
 
     /// Changes path and query.

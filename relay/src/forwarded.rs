@@ -2,11 +2,10 @@
 
 use std::io::Write as _;
 use std::net::IpAddr;
-use std::ops::Range;
 
-use bytes::Bytes;
 use http::header::{Entry, HOST, HeaderMap, HeaderName, HeaderValue};
 
+use crate::lines::Lines;
 use crate::stream::Peer;
 
 pub(crate) const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
@@ -24,82 +23,115 @@ pub struct Forwarded {
 }
 
 impl Forwarded {
-    /// Writes the headers. This hop is appended to the two that are lists, `X-Forwarded-For` and
+    /// Writes the headers, as lines. This hop is appended to the two that are lists, `X-Forwarded-For` and
     /// `Forwarded`. The other two tell what the first hop saw, and programs read them as one
     /// value, so they are left as an earlier hop wrote them.
-    pub(crate) fn apply(&self, headers: &mut HeaderMap) {
+    pub(crate) fn apply(&self, headers: &mut HeaderMap, lines: &mut Lines) {
         let ip = self.peer.ip();
-        let host = headers.get(HOST).cloned();
-        let (element, address) = self.element(ip, host.as_ref());
-        if ip.is_some() {
-            append(headers, X_FORWARDED_FOR, element.slice(address), |_| true);
+        let earlier = Earlier::find(headers);
+        if let Some(ip) = ip {
+            let before = earlier.x_for.then(|| taken(headers, &X_FORWARDED_FOR, |_| true));
+            lines.line(&X_FORWARDED_FOR, |text| {
+                list(text, before);
+                address(text, ip);
+            });
         }
-        append(headers, FORWARDED, element, closes_its_quotes);
-        if let Some(host) = host {
-            headers.entry(X_FORWARDED_HOST).or_insert(host);
+        let before = earlier.forwarded.then(|| taken(headers, &FORWARDED, closes_its_quotes));
+        let host = headers.get(HOST);
+        lines.line(&FORWARDED, |text| {
+            list(text, before);
+            self.element(text, ip, host);
+        });
+        if let Some(host) = host.filter(|_| !earlier.x_host) {
+            lines.add(&X_FORWARDED_HOST, host);
         }
-        let scheme = HeaderValue::from_static(self.scheme);
-        headers.entry(X_FORWARDED_PROTO).or_insert(scheme);
+        if !earlier.x_proto {
+            lines.line(&X_FORWARDED_PROTO, |text| text.extend_from_slice(self.scheme.as_bytes()));
+        }
     }
 
-    /// One element of `Forwarded`, and where in it the address stands.
-    fn element(&self, ip: Option<IpAddr>, host: Option<&HeaderValue>) -> (Bytes, Range<usize>) {
-        let mut element = Vec::with_capacity(96);
-        let (before, after) = match ip {
-            Some(IpAddr::V6(_)) => (&b"for=\"["[..], &b"]\""[..]),
-            _ => (&b"for="[..], &b""[..]),
-        };
-        element.extend_from_slice(before);
+    /// One element of `Forwarded`.
+    fn element(&self, to: &mut Vec<u8>, ip: Option<IpAddr>, host: Option<&HeaderValue>) {
         match ip {
-            Some(IpAddr::V4(ip)) => ip.octets().iter().for_each(|byte| number(&mut element, *byte)),
-            // Writing to memory does not fail.
-            Some(IpAddr::V6(ip)) => drop(write!(element, "{ip}")),
-            None => element.extend_from_slice(b"unknown"),
+            Some(ip @ IpAddr::V6(_)) => {
+                to.extend_from_slice(b"for=\"[");
+                address(to, ip);
+                to.extend_from_slice(b"]\"");
+            }
+            Some(ip) => {
+                to.extend_from_slice(b"for=");
+                address(to, ip);
+            }
+            None => to.extend_from_slice(b"for=unknown"),
         }
-        let address = before.len()..element.len();
-        element.extend_from_slice(after);
         if let Some(host) = host.filter(|host| !host.is_empty()) {
-            element.extend_from_slice(b";host=");
-            quote(&mut element, host.as_bytes());
+            to.extend_from_slice(b";host=");
+            quote(to, host.as_bytes());
         }
-        element.extend_from_slice(b";proto=");
-        element.extend_from_slice(self.scheme.as_bytes());
-        (element.into(), address)
+        to.extend_from_slice(b";proto=");
+        to.extend_from_slice(self.scheme.as_bytes());
     }
 }
 
-/// Writes a byte of an IPv4 address, with a point before it unless it is the first: that is many
-/// times faster than through the standard library's formatting, and is done on each call.
-fn number(to: &mut Vec<u8>, byte: u8) {
-    if to.last().is_some_and(u8::is_ascii_digit) {
-        to.push(b'.');
-    }
-    let (hundreds, tens) = (byte / 100, byte / 10);
-    if hundreds > 0 {
-        to.push(b'0' + hundreds);
-    }
-    if tens > 0 {
-        to.push(b'0' + tens % 10);
-    }
-    to.push(b'0' + byte % 10);
+/// Which of the headers an earlier hop has written.
+#[derive(Default)]
+struct Earlier {
+    forwarded: bool,
+    x_for: bool,
+    x_host: bool,
+    x_proto: bool,
 }
 
-/// Adds one more element to a list, which may be spread over several lines. Lines that are not
-/// `sound` are left out: what is appended to them could be read as a part of them.
-fn append(headers: &mut HeaderMap, name: HeaderName, element: Bytes, sound: fn(&[u8]) -> bool) {
-    let Ok(value) = HeaderValue::from_maybe_shared(element) else { return };
-    let mut lines = match headers.entry(name) {
-        Entry::Occupied(lines) => lines,
-        Entry::Vacant(none) => {
-            none.insert(value);
-            return;
+impl Earlier {
+    /// Looks at the names that are there, of which few are as long as these.
+    fn find(headers: &HeaderMap) -> Self {
+        let mut found = Self::default();
+        for name in headers.keys() {
+            match name.as_str() {
+                "forwarded" => found.forwarded = true,
+                "x-forwarded-for" => found.x_for = true,
+                "x-forwarded-host" => found.x_host = true,
+                "x-forwarded-proto" => found.x_proto = true,
+                _ => (),
+            }
         }
+        found
+    }
+}
+
+/// Writes an address. For IPv4, which is written on each call, that is many times faster than
+/// through the standard library's formatting.
+fn address(to: &mut Vec<u8>, ip: IpAddr) {
+    let ip = match ip {
+        IpAddr::V4(ip) => ip,
+        // Writing to memory does not fail.
+        IpAddr::V6(ip) => return drop(write!(to, "{ip}")),
     };
+    let mut digits = itoa::Buffer::new();
+    for (at, byte) in ip.octets().into_iter().enumerate() {
+        if at > 0 {
+            to.push(b'.');
+        }
+        to.extend_from_slice(digits.format(byte).as_bytes());
+    }
+}
+
+/// Takes a list out of the headers, which may be spread over several lines. Those that are not
+/// `sound` are left out: what is appended to them could be read as a part of them.
+fn taken(headers: &mut HeaderMap, name: &HeaderName, sound: fn(&[u8]) -> bool) -> Vec<u8> {
+    let Entry::Occupied(lines) = headers.entry(name) else { return Vec::new() };
     let earlier = lines.iter().map(HeaderValue::as_bytes);
     let earlier = earlier.filter(|line| !line.is_empty() && sound(line));
-    let all = earlier.chain([value.as_bytes()]).collect::<Vec<_>>().join(&b", "[..]);
-    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(all)) {
-        lines.insert(value);
+    let all = earlier.collect::<Vec<_>>().join(&b", "[..]);
+    lines.remove_entry_mult();
+    all
+}
+
+/// Begins a list with what earlier hops have written.
+fn list(to: &mut Vec<u8>, earlier: Option<Vec<u8>>) {
+    if let Some(earlier) = earlier.filter(|earlier| !earlier.is_empty()) {
+        to.extend_from_slice(&earlier);
+        to.extend_from_slice(b", ");
     }
 }
 
@@ -149,7 +181,9 @@ mod tests {
         for (name, value) in given {
             headers.append(*name, HeaderValue::from_static(value));
         }
-        Forwarded { peer, scheme: "http" }.apply(&mut headers);
+        let mut lines = Lines::take();
+        Forwarded { peer, scheme: "http" }.apply(&mut headers, &mut lines);
+        lines.copy_to(&mut headers);
         headers
     }
 

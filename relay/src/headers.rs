@@ -16,7 +16,7 @@ const KEPT: [HeaderName; 6] =
     [CONTENT_LENGTH, HOST, FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO];
 
 /// Headers that concern one connection only. The first may name others.
-const OF_ONE_CONNECTION: [HeaderName; 8] = [
+static OF_ONE_CONNECTION: [HeaderName; 8] = [
     CONNECTION,
     KEEP_ALIVE,
     PROXY_CONNECTION,
@@ -27,20 +27,30 @@ const OF_ONE_CONNECTION: [HeaderName; 8] = [
     UPGRADE,
 ];
 
+/// Whether one of them may have a name of that length: most other names are of another.
+fn may_be_one(name: &HeaderName) -> bool {
+    matches!(name.as_str().len(), 2 | 7 | 10 | 16..=19)
+}
+
 /// Removes the headers that concern one connection only, among them those that `Connection`
 /// names. `TE: trailers` stays, because trailers are passed on; `Trailer` stays as it announces
 /// them.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     // Most messages have none or one of them, and to look at the names there are costs less than
     // to look for each.
-    let found = OF_ONE_CONNECTION.map(|name| headers.keys().any(|key| *key == name));
+    let mut found = [false; OF_ONE_CONNECTION.len()];
+    for key in headers.keys().filter(|key| may_be_one(key)) {
+        for (name, found) in OF_ONE_CONNECTION.iter().zip(&mut found) {
+            *found |= key == name;
+        }
+    }
     if found[0] {
         for name in named_by_connection(headers) {
             headers.remove(name);
         }
     }
-    for (name, _) in OF_ONE_CONNECTION.into_iter().zip(found).filter(|(_, found)| *found) {
-        let trailers = name == TE && headers.get(TE).is_some_and(accepts_trailers);
+    for (name, _) in OF_ONE_CONNECTION.iter().zip(found).filter(|(_, found)| *found) {
+        let trailers = *name == TE && headers.get(TE).is_some_and(accepts_trailers);
         headers.remove(name);
         if trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -101,6 +111,7 @@ mod tests {
 
     #[test]
     fn headers_of_one_connection_stay_there() {
+        assert!(OF_ONE_CONNECTION.iter().all(may_be_one));
         let mut headers = map(&[
             ("Connection", "close, X-Secret"),
             ("Connection", "x-other"),

@@ -1,7 +1,6 @@
 //! Upstream connections of one thread.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
@@ -11,6 +10,7 @@ use std::time::Duration;
 
 use http::Response;
 use http::header::HOST;
+use rustc_hash::FxHashMap;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -18,7 +18,6 @@ use crate::body::Body;
 use crate::call::Call;
 use crate::clock::Alarm;
 use crate::error::{BodyError, SendError};
-use crate::grpc;
 use crate::h1::{Sent, Upstream};
 use crate::http2::Upstreams;
 use crate::stream::Stream;
@@ -55,7 +54,7 @@ pub struct Pool(Rc<Inner>);
 #[derive(Debug)]
 struct Inner {
     options: PoolOptions,
-    targets: RefCell<HashMap<Target, Rc<Slot>>>,
+    targets: RefCell<FxHashMap<Target, Rc<Slot>>>,
     http2: Upstreams,
 }
 
@@ -110,7 +109,7 @@ impl Pool {
         target: &Target,
         call: &mut Call,
     ) -> Result<Response<Body>, SendError> {
-        if grpc::is_call(call.headers()) {
+        if call.is_grpc {
             return self.0.http2.exchange(target, call).await;
         }
         let slot = self.slot(target);

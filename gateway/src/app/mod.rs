@@ -142,7 +142,8 @@ async fn serve(
     let sockets = Sockets::bind(&config, backend.functions_ip, tls.as_ref(), predecessor.as_mut())?;
     let (announcement, address) = (sockets.announcement()?, sockets.plain_address());
     let Sockets { threads, metrics: listener, doubles } = sockets;
-    metrics::serve(listener, Sources { metrics, directory, sampler }, shutdown.clone())?;
+    let sources = Sources { metrics, directory, sampler };
+    metrics::serve(listener, sources, shutdown.clone())?;
     let seeds = threads.into_iter().map(|sockets| Seed {
         sockets,
         options: serve_options(&config),

@@ -1,55 +1,71 @@
 //! What the gateway writes on a call and on its answer, and what it reads from its path.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::header::{HeaderName, HeaderValue, USER_AGENT};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Request};
-use relay::{Body, grpc};
-use tokio::time::Instant;
+use http::{HeaderMap, Request, Response};
+use relay::{Body, Call, grpc};
 use uuid::Uuid;
 
 use super::PREFIX;
 use crate::error::{Error, Result};
 
 /// Tells calls apart (contract 1.7).
-const CALL_ID: HeaderName = HeaderName::from_static("x-call-id");
+static CALL_ID: HeaderName = HeaderName::from_static("x-call-id");
 /// When the gateway took the call, in nanoseconds since 1970 (contract 1.7).
-const START_TIME: HeaderName = HeaderName::from_static("x-start-time");
+static START_TIME: HeaderName = HeaderName::from_static("x-start-time");
 /// Who served the call (contract 1.7).
-const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
+static SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
 /// Milliseconds that are left for the call when it leaves the gateway.
-const DEADLINE: HeaderName = HeaderName::from_static("x-faas-deadline");
+static DEADLINE: HeaderName = HeaderName::from_static("x-faas-deadline");
 
 /// This gateway's name on the wire.
 const PRODUCT: &str = concat!("flint/", env!("CARGO_PKG_VERSION"));
 
 /// What the gateway writes on a call and on its answer.
 pub(super) struct Stamps {
-    call_id: HeaderValue,
+    pub(super) call_id: HeaderValue,
     start_time: HeaderValue,
 }
 
 impl Stamps {
     pub(super) fn new(headers: &HeaderMap) -> Self {
-        let call_id = headers.get(CALL_ID).filter(|id| !id.is_empty()).cloned();
+        let call_id = headers.get(&CALL_ID).filter(|id| !id.is_empty()).cloned();
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let nanos = since_1970.map_or(0, |since| since.as_nanos() as u64);
-        Self { call_id: call_id.unwrap_or_else(new_id), start_time: nanos.into() }
+        let start_time = HeaderValue::from_str(itoa::Buffer::new().format(nanos));
+        Self {
+            call_id: call_id.unwrap_or_else(new_id),
+            start_time: start_time.unwrap_or(HeaderValue::from_static("0")),
+        }
     }
 
-    pub(super) fn apply(&self, headers: &mut HeaderMap) {
-        headers.insert(CALL_ID, self.call_id.clone());
-        headers.insert(START_TIME, self.start_time.clone());
-        let own = HeaderValue::from_static(PRODUCT);
-        headers.entry(USER_AGENT).or_insert(own);
+    /// Writes them on a call.
+    pub(super) fn apply(&self, call: &mut Call) {
+        match call.headers().contains_key(&CALL_ID) {
+            // One of them, if there are several, and none that is empty.
+            true => drop(call.headers_mut().insert(CALL_ID.clone(), self.call_id.clone())),
+            false => call.lines_mut().add(&CALL_ID, &self.call_id),
+        }
+        call.headers_mut().remove(&START_TIME);
+        call.lines_mut().add(&START_TIME, &self.start_time);
+        if !call.headers().contains_key(USER_AGENT) {
+            call.lines_mut().add(&USER_AGENT, &HeaderValue::from_static(PRODUCT));
+        }
+        // It is told anew each time that the call is sent.
+        call.headers_mut().remove(&DEADLINE);
     }
 
     /// What the function itself has set stays.
-    pub(super) fn answer(self, headers: &mut HeaderMap) {
-        headers.entry(CALL_ID).or_insert(self.call_id);
-        headers.entry(START_TIME).or_insert(self.start_time);
-        headers.entry(SERVED_BY).or_insert(HeaderValue::from_static(PRODUCT));
+    pub(super) fn answer(&self, response: &mut Response<Body>) {
+        let own = HeaderValue::from_static(PRODUCT);
+        let all = [(&CALL_ID, &self.call_id), (&START_TIME, &self.start_time), (&SERVED_BY, &own)];
+        let is_set = all.map(|(name, _)| response.headers().keys().any(|set| set == name));
+        let lines = response.body_mut().lines_mut();
+        for ((name, value), _) in all.into_iter().zip(is_set).filter(|(_, is_set)| !is_set) {
+            lines.add(name, value);
+        }
     }
 }
 
@@ -71,17 +87,19 @@ pub fn upstream_path(request: &Request<Body>) -> Result<PathAndQuery> {
     let rest = whole.strip_prefix(PREFIX).unwrap_or_default();
     let rest = rest.find(['/', '?']).map_or("", |at| &rest[at..]);
     let bad = |e: http::uri::InvalidUri| Error::BadRequest(e.to_string());
-    match rest.starts_with('/') {
-        true => rest.parse().map_err(bad),
-        false => format!("/{rest}").parse().map_err(bad),
+    match rest.as_bytes().first() {
+        None => Ok(PathAndQuery::from_static("/")),
+        Some(b'/') => rest.parse().map_err(bad),
+        Some(_) => format!("/{rest}").parse().map_err(bad),
     }
 }
 
-pub(super) fn set_deadline(headers: &mut HeaderMap, deadline: Instant) {
-    let left = deadline.saturating_duration_since(Instant::now());
-    headers.insert(DEADLINE, HeaderValue::from(left.as_millis() as u64));
-    if grpc::is_call(headers) {
-        grpc::set_timeout(headers, left);
+/// Tells how long the call may take from now on. The lines up to `len` were there before.
+pub(super) fn set_deadline(call: &mut Call, left: Duration, len: usize) {
+    call.lines_mut().truncate(len);
+    call.lines_mut().add_number(&DEADLINE, left.as_millis() as u64);
+    if call.is_grpc() {
+        grpc::set_timeout(call.headers_mut(), left);
     }
 }
 

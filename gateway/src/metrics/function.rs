@@ -17,6 +17,9 @@ use super::starts::{self, Starts};
 /// Upper bounds of the durations of calls in seconds (contract 4.5).
 const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
+/// The limits of calls in a time: of those of one client, and of those of one function.
+const LIMITS: [&str; 2] = ["client", "function"];
+
 /// What is counted of one function: looked up once and not on each call.
 ///
 /// Each function has families of its own, with its name in them, that the registry puts together
@@ -34,8 +37,6 @@ pub struct FunctionMetrics {
     pub held: Histogram,
     /// Calls that were sent to another replica, or to the same one again.
     pub resent: IntCounter,
-    /// Calls that were refused because their client or the function had too many.
-    pub throttled: IntCounter,
     /// How long it takes to have replicas that take calls.
     pub starts: Starts,
     codes: ArcSwap<Vec<(StatusCode, Arc<CodeMetrics>)>>,
@@ -46,6 +47,7 @@ pub struct FunctionMetrics {
 struct Vecs {
     seconds: HistogramVec,
     total: IntCounterVec,
+    throttled: IntCounterVec,
 }
 
 struct CodeMetrics {
@@ -82,6 +84,7 @@ impl FunctionMetrics {
         Ok(Self {
             registry: registry.clone(),
             vecs: Vecs {
+                throttled: throttled(name)?,
                 seconds: HistogramVec::new(seconds.buckets(BUCKETS.to_vec()), &["code"])?,
                 total: IntCounterVec::new(total, &["code"])?,
             },
@@ -102,10 +105,6 @@ impl FunctionMetrics {
                 "flint_function_calls_resent_total",
                 "Times that a call was sent again, because a replica did not take it or broke.",
             ))?,
-            throttled: IntCounter::with_opts(opts(
-                "flint_function_calls_throttled_total",
-                "Calls that were refused because there were too many in a while.",
-            ))?,
             starts: Starts::new(histogram(
                 "flint_function_cold_start_seconds",
                 "How long it took to have replicas that take calls, by step, in seconds.",
@@ -115,7 +114,7 @@ impl FunctionMetrics {
     }
 
     fn series(&self) -> Series {
-        let Vecs { seconds, total } = self.vecs.clone();
+        let Vecs { seconds, total, throttled } = self.vecs.clone();
         Series(Arc::new([
             Box::new(seconds),
             Box::new(total),
@@ -124,7 +123,7 @@ impl FunctionMetrics {
             Box::new(self.waiting.clone()),
             Box::new(self.held.clone()),
             Box::new(self.resent.clone()),
-            Box::new(self.throttled.clone()),
+            Box::new(throttled),
             Box::new(self.starts.family()),
         ]))
     }
@@ -149,6 +148,11 @@ impl FunctionMetrics {
         });
     }
 
+    /// Counts a call that was refused because of this limit, `client` or `function`.
+    pub fn throttled(&self, limit: &str) {
+        self.vecs.throttled.with_label_values(&[limit]).inc();
+    }
+
     /// Calls that have ended, of all codes.
     pub fn invocations(&self) -> u64 {
         self.codes.load().iter().map(|(_, metrics)| metrics.total.get()).sum()
@@ -160,6 +164,17 @@ impl FunctionMetrics {
             tracing::debug!(%error, "a function's metrics were not shown");
         }
     }
+}
+
+fn throttled(name: &str) -> prometheus::Result<IntCounterVec> {
+    let opts = Opts::new(
+        "flint_function_calls_throttled_total",
+        "Calls that were refused because there were too many in a time.",
+    );
+    let throttled = IntCounterVec::new(opts.const_label("function_name", name), &["limit"])?;
+    // There from the start: a rate begins with a zero.
+    LIMITS.iter().for_each(|limit| throttled.with_label_values(&[*limit]).inc_by(0));
+    Ok(throttled)
 }
 
 /// Names and labels are fixed, and a function's name is a label's value, which can be anything.

@@ -93,7 +93,7 @@ mod tests {
         function.waiting.inc();
         function.held.observe(0.1);
         function.resent.inc();
-        function.throttled.inc();
+        function.throttled("client");
         function.ended(StatusCode::OK, Duration::ZERO);
         function.starts.begin("call", Step::Start, 1);
         function.starts.done();

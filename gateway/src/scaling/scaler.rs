@@ -207,9 +207,11 @@ impl Scaler {
         if needed <= places.count {
             return Ok(Some((start, places)));
         }
-        let count = places.count;
+        let first = places.count;
         drop(places);
-        let places = self.room.places(name, needed, count)?;
+        let places = self.room.places(name, needed, first);
+        // What was started has its places, whether there are more or not.
+        let places = places.or_else(|_| self.room.places(name, first, first))?;
         self.provider.scale(name, Target::Replicas(places.count)).await?;
         Ok(Some((start, places)))
     }

@@ -38,6 +38,10 @@ pub(crate) struct Upstream {
 }
 
 /// What came of sending a call.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are answers, and a box for each costs more"
+)]
 pub(crate) enum Sent {
     Answer(Response<Body>),
     /// The connection broke before any byte of an answer.
@@ -94,7 +98,7 @@ impl Upstream {
     pub(crate) async fn send(mut self: Box<Self>, call: &Call, body: Body, home: Rc<Slot>) -> Sent {
         self.home = Some(home);
         self.out = Out::take();
-        self.pump = Some(Pump::start(&call.parts, body, &mut self.out));
+        self.pump = Some(Pump::start(call, body, &mut self.out));
         let mut exchange = Exchange { up: self, call, seen: 0, answered: false };
         match poll_fn(|cx| exchange.poll(cx)).await {
             Ok(head) => exchange.answer(head),

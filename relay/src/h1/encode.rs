@@ -9,6 +9,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, TRANSFER_ENCODIN
 use http::{Method, StatusCode, Uri};
 
 use super::out::Out;
+use crate::lines::Lines;
 
 /// How a message's length is told to its receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub(crate) enum Afterwards {
 pub(crate) fn request_head(
     out: &mut Vec<u8>,
     (method, uri): (&Method, &Uri),
-    headers: &HeaderMap,
+    (headers, lines): (&HeaderMap, &Lines),
     length: Length,
 ) {
     out.extend_from_slice(method.as_str().as_bytes());
@@ -49,6 +50,7 @@ pub(crate) fn request_head(
             line(out, name.as_str(), value.as_bytes());
         }
     }
+    out.extend_from_slice(lines.as_bytes());
     length_line(out, length);
     out.extend_from_slice(b"\r\n");
 }
@@ -57,7 +59,7 @@ pub(crate) fn request_head(
 pub(crate) fn response_head(
     out: &mut Vec<u8>,
     status: StatusCode,
-    headers: &HeaderMap,
+    (headers, lines): (&HeaderMap, &Lines),
     (length, afterwards): (Length, Afterwards),
 ) {
     out.extend_from_slice(b"HTTP/1.1 ");
@@ -73,6 +75,7 @@ pub(crate) fn response_head(
         }
         dated |= name == DATE;
     }
+    out.extend_from_slice(lines.as_bytes());
     if !dated {
         date_line(out);
     }
@@ -89,8 +92,9 @@ fn length_line(out: &mut Vec<u8>, length: Length) {
     match length {
         Length::Untold => (),
         Length::Known(length) => {
-            // Writing to memory does not fail.
-            let _ = write!(out, "content-length: {length}\r\n");
+            out.extend_from_slice(b"content-length: ");
+            out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+            out.extend_from_slice(b"\r\n");
         }
         Length::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
@@ -175,9 +179,12 @@ mod tests {
     fn requests_tell_their_length_once() {
         let uri = Uri::from_static("/a//b;c?d=%2F");
         let mut out = Vec::new();
-        request_head(&mut out, (&Method::POST, &uri), &headers(), Length::Known(5));
+        let mut lines = Lines::take();
+        lines.add_number(&http::header::AGE, 3);
+        let headers = headers();
+        request_head(&mut out, (&Method::POST, &uri), (&headers, &lines), Length::Known(5));
         let expected = b"POST /a//b;c?d=%2F HTTP/1.1\r\nhost: a\r\nx-b: 1\r\nx-b: \xe4\r\ndate: \
-                         today\r\ncontent-length: 5\r\n\r\n";
+                         today\r\nage: 3\r\ncontent-length: 5\r\n\r\n";
         assert_eq!(out, expected);
     }
 
@@ -194,7 +201,8 @@ mod tests {
         ];
         for (length, afterwards, told) in cases {
             let mut out = Vec::new();
-            response_head(&mut out, StatusCode::OK, &headers(), (length, afterwards));
+            let headers = (&headers(), &Lines::default());
+            response_head(&mut out, StatusCode::OK, headers, (length, afterwards));
             let text = String::from_utf8_lossy(&out);
             let end = format!("date: today\r\n{told}\r\n");
             assert!(text.starts_with("HTTP/1.1 200 OK\r\nhost: a\r\n"), "{text}");
@@ -207,9 +215,11 @@ mod tests {
         let mut out = Vec::new();
         let untold = (Length::Untold, Afterwards::Untold);
         let status = StatusCode::from_u16(599).expect("a status");
-        response_head(&mut out, status, &HeaderMap::new(), untold);
+        let mut lines = Lines::default();
+        lines.add_number(&http::header::AGE, 3);
+        response_head(&mut out, status, (&HeaderMap::new(), &lines), untold);
         let text = String::from_utf8(out).expect("text");
-        let date = text.strip_prefix("HTTP/1.1 599 \r\ndate: ").expect("a date");
+        let date = text.strip_prefix("HTTP/1.1 599 \r\nage: 3\r\ndate: ").expect("a date");
         assert!(httpdate::parse_http_date(date.trim_end()).is_ok(), "{date}");
     }
 }

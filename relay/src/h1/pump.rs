@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use http::Method;
 use http::header::{CONTENT_LENGTH, EXPECT, HeaderMap};
-use http::request::Parts;
 use http_body::Body as _;
 use tokio::time::Instant;
 
@@ -14,6 +13,7 @@ use super::feed::{Feed, Filled};
 use super::io::Io;
 use super::out::Out;
 use crate::body::Body;
+use crate::call::Call;
 use crate::clock::Alarm;
 use crate::error::BodyError;
 
@@ -35,10 +35,12 @@ pub(crate) struct Pump {
 
 impl Pump {
     /// Puts the request's head into `out`.
-    pub(crate) fn start(parts: &Parts, body: Body, out: &mut Out) -> Self {
+    pub(crate) fn start(call: &Call, body: Body, out: &mut Out) -> Self {
+        let (parts, lines) = (&call.parts, &call.lines);
         let length = length(&parts.method, &parts.headers, &body);
         out.text(|text| {
-            encode::request_head(text, (&parts.method, &parts.uri), &parts.headers, length);
+            let line = (&parts.method, &parts.uri);
+            encode::request_head(text, line, (&parts.headers, lines), length);
         });
         let empty = body.is_end_stream();
         // Reading the body is what makes our server say `100 Continue` to the client, so the

@@ -15,3 +15,4 @@ mod restarts;
 mod scaling;
 mod templates;
 mod timeouts;
+mod wakes;

@@ -82,7 +82,7 @@ async fn prometheus(world: &World) -> Result<Prometheus> {
         .replace("127.0.0.1:8082", gateway)
         .replace("dev.flint.network=flint", &format!("dev.flint.network={}", world.gateway.network))
         .replace("scrape_interval: 5s", "scrape_interval: 1s")
-        .replace("scrape_interval: 15s", "scrape_interval: 1s");
+        .replace("interval: 15s", "interval: 1s");
     // An engine that is not there is no reason to fail for processes.
     let scrape = match world.gateway.provider() {
         "docker" => scrape,
@@ -102,11 +102,9 @@ fn busy(world: &World) -> Value {
     })
 }
 
-/// Makes things happen to it: calls that end well and badly and wait, a start from zero, requests
+/// Makes things happen to it: calls that wait, a start from zero, requests
 /// of the API.
 async fn exercise(client: &Client) -> Result<()> {
-    let (status, _) = client.call("busy/call?/nowhere").await?;
-    assert_eq!(status, StatusCode::BAD_GATEWAY);
     let calls: Vec<_> = (0..4)
         .map(|_| {
             tokio::spawn({

@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use relay::{Body, Call, Pool, PoolOptions, Rules, SendError, Target};
 use tokio::time::{Instant, timeout_at};
 
-use super::Allowed;
+use super::{Allowed, DEADLINE};
 use crate::answer;
 use crate::appear::Appearance;
 use crate::config::Config;
@@ -106,11 +106,14 @@ impl Proxy {
         let mut call = Call::forward(request, &rules);
         let sized = call.headers().contains_key(CONTENT_LENGTH);
         // Who speaks gRPC reads messages as they come.
-        let streams = relay::grpc::is_call(call.headers());
+        let streams = call.is_grpc();
         if self.collect && !streams && !sized && !call.is_empty() {
             collect(&mut call).await?;
         }
-        allowed.tell(call.headers_mut());
+        match allowed.left_ms() {
+            Some(left) => call.set_number(&DEADLINE, left),
+            None => drop(call.headers_mut().remove(DEADLINE)),
+        }
         let mut response = self.pool.send(target, &mut call).await?;
         // Only the watchdog knows what the function did not see.
         response.headers_mut().remove(answer::NOT_TAKEN);

@@ -49,14 +49,16 @@ impl Allowed {
         self.limit.unwrap_or_default()
     }
 
+    /// Milliseconds that are left now; `None` when there is no limit.
+    fn left_ms(&self) -> Option<u64> {
+        let left = self.deadline()?.saturating_duration_since(Instant::now()).as_millis();
+        Some(u64::try_from(left).unwrap_or(u64::MAX))
+    }
+
     /// Tells the function what is left now; nothing, when there is no limit.
     fn tell(&self, headers: &mut HeaderMap) {
-        match self.deadline() {
-            Some(deadline) => {
-                let left = deadline.saturating_duration_since(Instant::now()).as_millis();
-                let left = u64::try_from(left).unwrap_or(u64::MAX);
-                headers.insert(DEADLINE, HeaderValue::from(left));
-            }
+        match self.left_ms() {
+            Some(left) => drop(headers.insert(DEADLINE, HeaderValue::from(left))),
             None => drop(headers.remove(DEADLINE)),
         }
     }

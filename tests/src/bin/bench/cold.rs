@@ -39,7 +39,7 @@ pub(crate) fn run(project: &Project, rounds: usize) -> Result<()> {
 }
 
 /// Starts a server of one line without any of ours around it.
-fn bare_node() -> Result<Duration> {
+pub(crate) fn bare_node() -> Result<Duration> {
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let script =
         format!("require('http').createServer((q, r) => r.end('x')).listen({port}, '127.0.0.1')");

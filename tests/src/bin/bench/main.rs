@@ -1,4 +1,5 @@
-//! Measures the data plane against nginx, and what a developer waits for on the process backend.
+//! Measures the data plane against nginx, what a developer waits for on the process backend, and
+//! how functions scale.
 //!
 //! `tests/bench` builds it and the programs and runs it. Every figure comes from this run; what is
 //! compared is measured in turns, so that a noisy machine disturbs both sides alike.
@@ -9,6 +10,7 @@ mod edit;
 mod memory;
 mod project;
 mod sample;
+mod scale;
 
 use std::path::PathBuf;
 
@@ -24,9 +26,9 @@ const LOCAL_ROUNDS: usize = 50;
 #[derive(Parser)]
 #[command(name = "tests/bench")]
 struct Options {
-    /// What to measure [default: both]
+    /// What to measure [default: all]
     part: Option<Part>,
-    /// Rounds of each measurement [default: 3 of data, 50 of local]
+    /// Rounds of each measurement [default: 3 of data, 50 of local, 30 of scale]
     #[arg(long)]
     rounds: Option<usize>,
     /// Where to write the figures of the data plane [default: bench.json beside the programs]
@@ -40,6 +42,8 @@ enum Part {
     Data,
     /// What a developer waits for: cold start, idle memory, edit to live
     Local,
+    /// How fast functions wake and grow, and what sleeping ones cost
+    Scale,
 }
 
 fn main() -> Result<()> {
@@ -50,6 +54,10 @@ fn main() -> Result<()> {
     let wanted = |part| options.part.is_none_or(|only| only == part);
     if wanted(Part::Local) {
         local(options.rounds.unwrap_or(LOCAL_ROUNDS))?;
+    }
+    if wanted(Part::Scale) {
+        println!("machine: {}", machine());
+        scale::run(options.rounds.unwrap_or(scale::ROUNDS))?;
     }
     if wanted(Part::Data) {
         let json = options.json.unwrap_or_else(|| system::binary("bench.json"));

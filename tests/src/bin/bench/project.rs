@@ -31,19 +31,32 @@ pub(crate) struct Project {
 }
 
 impl Project {
-    /// Makes and deploys the functions.
+    /// Makes and deploys the functions and the sample.
     pub(crate) fn start() -> Result<Self> {
+        let project = Self::make(&FUNCTIONS)?;
+        let (cli, folder) = (&project.cli, project.folder.path());
+        cli.ok(folder, &["new", "--lang", "python3-http", SAMPLE, "--append", STACK])?;
+        let sample = system::project().join("samples").join(SAMPLE);
+        run(Command::new("cp").arg("-r").arg(sample).arg(folder))?;
+        cli.ok(folder, &["up"])?;
+        Ok(project)
+    }
+
+    /// Makes and deploys some of the functions.
+    pub(crate) fn of(functions: &[(&str, &str)]) -> Result<Self> {
+        let project = Self::make(functions)?;
+        project.cli.ok(project.folder.path(), &["up"])?;
+        Ok(project)
+    }
+
+    fn make(functions: &[(&str, &str)]) -> Result<Self> {
         let gateway = Gateway::start_on("process", &["--access-log", "false"])?;
         let cli = Cli::new(&gateway)?;
         let folder = tempfile::tempdir()?;
-        for (index, (name, template)) in FUNCTIONS.iter().enumerate() {
+        for (index, (name, template)) in functions.iter().enumerate() {
             let append = if index > 0 { ["--append", STACK].as_slice() } else { &[] };
             cli.ok(folder.path(), &[&["new", "--lang", template, name], append].concat())?;
         }
-        cli.ok(folder.path(), &["new", "--lang", "python3-http", SAMPLE, "--append", STACK])?;
-        let sample = system::project().join("samples").join(SAMPLE);
-        run(Command::new("cp").arg("-r").arg(sample).arg(folder.path()))?;
-        cli.ok(folder.path(), &["up"])?;
         Ok(Self { gateway, cli, folder })
     }
 

@@ -3,7 +3,7 @@
 //! nginx is measured before and after each contender, and what counts is the ratio to the mean of
 //! the two: whatever else the machine does disturbs both alike.
 
-mod cpu;
+pub(crate) mod cpu;
 mod figures;
 mod fork;
 mod guard;
