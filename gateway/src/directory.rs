@@ -7,13 +7,16 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use provider::{Address, Calls, DEFAULT_NAMESPACE, Event, Function, Name, Replica, State, Status};
+use provider::{
+    Address, Calls, DEFAULT_NAMESPACE, Event, Function, Name, Rate, Replica, State, Status,
+};
 use relay::Target;
 use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::balance::{self, Endpoint, Look, Pick};
+use crate::limits::Bucket;
 use crate::metrics::{FunctionMetrics, Metrics};
 use crate::queue::Queue;
 
@@ -43,6 +46,8 @@ pub struct Entry {
     pub timeout: Duration,
     /// Most calls that wait for a slot when all replicas are busy.
     pub max_queue: usize,
+    /// Most calls in a time, if that is limited.
+    pub rate: Option<Rate>,
     /// What outlives a change: its series, and who waits for one.
     pub live: Arc<Live>,
     endpoints: Vec<Endpoint>,
@@ -56,6 +61,8 @@ pub struct Live {
     pub changed: watch::Sender<()>,
     /// Calls that wait for a replica.
     pub queue: Queue,
+    /// What it has left of the calls that its rate allows.
+    pub calls: Bucket,
     /// When it was last seen to have a replica that takes calls.
     last_ready: Mutex<Option<Instant>>,
 }
@@ -227,6 +234,7 @@ impl Directory {
             name,
             timeout: timeout_of(function).unwrap_or(self.default_timeout),
             max_queue: max_queue_of(function),
+            rate: function.rate_limit().ok().flatten(),
             status,
             live,
             endpoints,
@@ -259,7 +267,13 @@ impl Live {
     fn new(name: &Name, metrics: &Metrics) -> Self {
         let metrics = metrics.function(&name.to_string());
         let queue = Queue::new(metrics.waiting.clone());
-        Self { metrics, changed: watch::Sender::new(()), queue, last_ready: Mutex::default() }
+        Self {
+            metrics,
+            changed: watch::Sender::new(()),
+            queue,
+            calls: Bucket::default(),
+            last_ready: Mutex::default(),
+        }
     }
 
     fn is_ready(&self) {

@@ -22,6 +22,7 @@ pub struct Metrics {
     started: IntCounterVec,
     in_flight: IntGaugeVec,
     waiting: IntGaugeVec,
+    throttled: IntCounterVec,
     replicas: IntGaugeVec,
     ready: IntGaugeVec,
     minimum: IntGaugeVec,
@@ -66,6 +67,11 @@ impl Metrics {
             )?,
             in_flight: gauge("gateway_function_invocation_inflight", "Calls in flight")?,
             waiting: gauge("flint_function_calls_waiting", "Calls that wait for a free replica")?,
+            throttled: counter(
+                "flint_function_calls_throttled_total",
+                "Calls that were refused because of a limit, of the client or of the function",
+                &["function_name", "limit"],
+            )?,
             replicas: gauge("gateway_service_count", "Replicas wanted")?,
             ready: gauge("gateway_service_ready_count", "Replicas that take calls")?,
             minimum: gauge("gateway_service_min", "Least replicas, by label")?,
@@ -78,7 +84,7 @@ impl Metrics {
     fn register(&self) -> prometheus::Result<()> {
         let registry = &self.registry;
         registry.register(Box::new(self.seconds.clone()))?;
-        for counter in [&self.total, &self.started] {
+        for counter in [&self.total, &self.started, &self.throttled] {
             registry.register(Box::new(counter.clone()))?;
         }
         for gauge in [&self.in_flight, &self.waiting, &self.replicas, &self.ready, &self.minimum] {
@@ -132,6 +138,11 @@ impl FunctionMetrics {
         });
     }
 
+    /// Counts a call that was refused because of this limit, `client` or `function`.
+    pub fn throttled(&self, limit: &str) {
+        self.metrics.throttled.with_label_values(&[&self.name, limit]).inc();
+    }
+
     /// Calls that have ended, of all codes.
     pub fn invocations(&self) -> u64 {
         self.codes.load().iter().map(|(_, metrics)| metrics.total.get()).sum()
@@ -152,6 +163,9 @@ impl FunctionMetrics {
             let labels = [self.name.as_str(), code.as_str()];
             let _ = self.metrics.seconds.remove_label_values(&labels);
             let _ = self.metrics.total.remove_label_values(&labels);
+        }
+        for limit in ["client", "function"] {
+            let _ = self.metrics.throttled.remove_label_values(&[&self.name, limit]);
         }
         let _ = self.metrics.started.remove_label_values(&name);
         for gauge in [
@@ -200,6 +214,8 @@ mod tests {
         let function = metrics.function("echo.openfaas-fn");
         function.started.inc();
         function.replicas(1, 1, 1);
+        function.throttled("client");
+        function.throttled("function");
         function.ended(StatusCode::OK, Duration::ZERO);
         function.forget();
         assert!(!text(&metrics).contains("echo.openfaas-fn"));

@@ -19,6 +19,7 @@ mod namespace;
 #[cfg(feature = "programs")]
 pub mod programs;
 mod quantity;
+mod rate;
 mod scale;
 mod secret;
 mod status;
@@ -48,6 +49,7 @@ pub use log::{LogLine, LogQuery};
 pub use name::{DEFAULT_NAMESPACE, Name, is_dns_label};
 pub use namespace::{Namespace, Namespaces};
 pub use quantity::{parse_bytes, parse_millicores};
+pub use rate::Rate;
 pub use scale::{Scale, Target};
 pub use secret::{Secret, Secrets};
 pub use status::{Address, Replica, State, Status};

@@ -1,6 +1,7 @@
 //! Puts the parts together, starts them, and stops them in order.
 
 mod error;
+mod files;
 mod leave;
 mod metrics;
 mod signals;
@@ -13,12 +14,13 @@ use std::time::Duration;
 
 use provider::Calls;
 use provider::bundle::Store;
-use relay::{ServeOptions, Tls};
+use relay::{Places, ServeOptions, Tls};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 pub use self::error::StartError;
 use self::leave::Farewell;
+use self::metrics::Readiness;
 use self::signals::StopSignals;
 use self::sockets::{Sockets, must_all_be_free};
 use self::threads::{Seed, relay_calls};
@@ -29,7 +31,8 @@ use crate::backend::{self, Backend};
 use crate::call::Shared;
 use crate::config::{Config, ProviderKind};
 use crate::directory::Directory;
-use crate::handover::{Desk, Leaving, Predecessor};
+use crate::handover::{Desk, Leaving, Predecessor, back_door};
+use crate::limits::Clients;
 use crate::metrics::Metrics;
 use crate::scaling::Scaler;
 use crate::state::StateDir;
@@ -52,6 +55,7 @@ struct Parts {
 /// Runs the gateway until it is told to stop, or another one has taken its place.
 pub async fn run(config: Config) -> Result<(), StartError> {
     config.validate()?;
+    files::take_all();
     let tls = config.tls.open()?;
     let config = backend::resolve(config).await;
     let (mut predecessor, state) = enter(&config).await?;
@@ -120,23 +124,34 @@ async fn serve(
         writes: Default::default(),
     };
     let router = api::router(Arc::new(api), credentials);
+    let clients = &config.clients;
     let shared = Arc::new(Shared {
         directory: directory.clone(),
         scaler,
         scale_from_zero: config.scale_from_zero,
         access_log: config.access_log,
+        clients: clients
+            .client_rate
+            .map(|rate| Clients::new(rate, clients.trusted_proxies.clone())),
         leaving: leaving.clone(),
     });
     if let Some(store) = bundles {
         tasks.spawn(sweep_when_synced(store, directory));
     }
-    let sockets = Sockets::bind(&config, backend.functions_ip, tls.as_ref(), predecessor.as_mut())?;
-    let (announcement, address) = (sockets.announcement()?, sockets.plain_address());
+    let mut sockets =
+        Sockets::bind(&config, backend.functions_ip, tls.as_ref(), predecessor.as_mut())?;
+    if predecessor.is_some() {
+        sockets.add_back_door(&back_door(state.path()))?;
+    }
+    let announcement = sockets.announcement()?;
     let Sockets { threads, metrics: listener, doubles } = sockets;
-    metrics::serve(listener, metrics, shutdown.clone())?;
+    let readiness = Readiness::default();
+    metrics::serve(listener, metrics, (shutdown.clone(), readiness.clone()))?;
+    let count = threads.iter().map(Vec::len).sum();
+    let options = serve_options(&config, count);
     let seeds = threads.into_iter().map(|sockets| Seed {
         sockets,
-        options: serve_options(&config),
+        options: options.clone(),
         shutdown: shutdown.clone(),
         shared: shared.clone(),
         router: router.clone(),
@@ -146,14 +161,24 @@ async fn serve(
     if let Some(tls) = tls {
         tasks.spawn(follow_certificate(tls));
     }
-    let desk = Desk::open(state.path())?;
+    let desk = Desk::open(state.path(), config.takeover_timeout)?;
     print!("{announcement}");
     if let Some(predecessor) = predecessor {
         predecessor.serving().await;
     }
-    let drain = config.write_timeout;
-    let farewell =
-        Farewell { backend, state, trigger, threads, tasks, leaving, drain, doubles, address };
+    let (drain, delay) = (config.write_timeout, config.shutdown_delay);
+    let farewell = Farewell {
+        backend,
+        state,
+        trigger,
+        threads,
+        tasks,
+        leaving,
+        drain,
+        readiness,
+        delay,
+        doubles,
+    };
     farewell.wait(stop, &desk).await;
     Ok(())
 }
@@ -184,11 +209,14 @@ async fn sweep_when_synced(store: Arc<Store>, directory: Arc<Directory>) {
     sweep(store).await;
 }
 
-fn serve_options(config: &Config) -> ServeOptions {
-    ServeOptions {
+/// What the servers on so many sockets are told.
+fn serve_options(config: &Config, sockets: usize) -> ServeOptions {
+    let base = ServeOptions {
         header_timeout: config.read_timeout,
         idle_timeout: config.read_timeout,
         drain_timeout: config.write_timeout,
         ..ServeOptions::default()
-    }
+    };
+    let most = config.clients.max_connections.map_or_else(files::for_clients, usize::from);
+    config.clients.serve_options(base, Places::new(most.saturating_add(sockets)))
 }

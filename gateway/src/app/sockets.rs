@@ -2,21 +2,27 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 
 use relay::{Listener, Tls};
 
 use super::error::StartError;
 use crate::config::Config;
-use crate::handover::{Given, Predecessor, Role};
+use crate::handover::{Given, Predecessor, Role, open_door};
 use crate::holder;
 
 /// The port at which functions reach the gateway (design, section 5).
 const FUNCTIONS_PORT: u16 = 8080;
 
 /// Where a thread accepts calls.
-pub(super) struct Socket {
-    pub(super) listener: TcpListener,
-    pub(super) tls: Option<Tls>,
+pub(super) enum Socket {
+    /// By plain http.
+    Plain(TcpListener),
+    /// By https.
+    Tls(TcpListener, Tls),
+    /// From the gateway before this one.
+    BackDoor(UnixListener),
 }
 
 /// All of them.
@@ -60,7 +66,7 @@ impl Sockets {
         let mut threads: Vec<Vec<Socket>> = Vec::new();
         if let Some((address, tls)) = config.listen_tls().zip(tls) {
             let listeners = binder.calls(Role::Tls, address)?;
-            let socket = |listener| vec![Socket { listener, tls: Some(tls.clone()) }];
+            let socket = |listener| vec![Socket::Tls(listener, tls.clone())];
             threads.extend(listeners.into_iter().map(socket));
         }
         let Some(address) = config.listen_plain() else {
@@ -70,7 +76,7 @@ impl Sockets {
             if index >= threads.len() {
                 threads.push(Vec::new());
             }
-            threads[index].push(Socket { listener, tls: None });
+            threads[index].push(Socket::Plain(listener));
         }
         let covered = |ip: IpAddr| {
             config.port == FUNCTIONS_PORT && (address.ip().is_unspecified() || address.ip() == ip)
@@ -78,7 +84,7 @@ impl Sockets {
         if !covered(functions_ip) {
             let address = SocketAddr::new(functions_ip, FUNCTIONS_PORT);
             match binder.functions(address) {
-                Ok(listener) => threads.push(vec![Socket { listener, tls: None }]),
+                Ok(listener) => threads.push(vec![Socket::Plain(listener)]),
                 Err(error) => {
                     tracing::warn!(%address, %error, "functions cannot call each other: cannot listen");
                 }
@@ -89,18 +95,23 @@ impl Sockets {
 
     /// Says where clients get in, a line each.
     pub(super) fn announcement(&self) -> io::Result<String> {
-        let line = |Socket { listener, tls }: &Socket| {
-            let scheme = if tls.is_some() { "https" } else { "http" };
+        let line = |socket: &Socket| {
+            let (scheme, listener) = match socket {
+                Socket::Plain(listener) => ("http", listener),
+                Socket::Tls(listener, _) => ("https", listener),
+                Socket::BackDoor(_) => return Ok(String::new()),
+            };
             let (version, address) = (env!("CARGO_PKG_VERSION"), listener.local_addr()?);
             Ok(format!("faas-gateway {version} listening on {scheme}://{address}\n"))
         };
         self.threads.first().map_or(Ok(String::new()), |sockets| sockets.iter().map(line).collect())
     }
 
-    /// Where another gateway in the place of this one is reached by plain http.
-    pub(super) fn plain_address(&self) -> Option<SocketAddr> {
-        let mut plain = self.doubles.iter().filter(|given| given.role == Role::Calls);
-        plain.next()?.listener.local_addr().ok()
+    /// Lets the gateway before this one pass calls on.
+    pub(super) fn add_back_door(&mut self, path: &Path) -> io::Result<()> {
+        let listener = open_door(path)?;
+        self.threads.push(vec![Socket::BackDoor(listener)]);
+        Ok(())
     }
 }
 

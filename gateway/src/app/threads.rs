@@ -39,11 +39,12 @@ pub(super) async fn relay_calls(seed: Seed) {
             }
         }
     };
-    let serve = |Socket { listener, tls }| {
-        let (shutdown, handler) = (shutdown.clone(), handler.clone());
-        let listener = match tls {
-            Some(tls) => Listener::from_tls(listener, tls),
-            None => Listener::from_tcp(listener),
+    let serve = |socket: Socket| {
+        let (options, shutdown, handler) = (options.clone(), shutdown.clone(), handler.clone());
+        let listener = match socket {
+            Socket::Plain(listener) => Listener::from_tcp(listener),
+            Socket::Tls(listener, tls) => Listener::from_tls(listener, tls),
+            Socket::BackDoor(listener) => Listener::from_unix(listener),
         };
         async move {
             match listener {

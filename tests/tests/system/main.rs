@@ -5,9 +5,11 @@ mod local;
 
 mod calls;
 mod certify;
+mod clients;
 mod deploys;
 mod engine;
 mod gate;
+mod handover;
 mod input;
 mod protocols;
 mod restarts;
