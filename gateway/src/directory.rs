@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use provider::{
-    Address, Calls, DEFAULT_NAMESPACE, Event, Function, Name, Rate, Replica, State, Status,
+    Address, Calls, DEFAULT_NAMESPACE, Event, Function, Name, Rate, Replica, Scale, State, Status,
 };
 use relay::Target;
 use rustc_hash::FxHashMap;
@@ -19,6 +19,7 @@ use crate::balance::{self, Endpoint, Look, Pick};
 use crate::limits::Bucket;
 use crate::metrics::{FunctionMetrics, Metrics};
 use crate::queue::Queue;
+use crate::scaling::Journal;
 
 /// Most calls of one function that wait for a slot, when its annotation does not say.
 const MAX_QUEUE: usize = 1000;
@@ -42,6 +43,8 @@ pub struct Entry {
     pub label: Arc<str>,
     /// What the provider said.
     pub status: Status,
+    /// How its labels want it to be scaled.
+    pub scale: Scale,
     /// The longest that one of its calls may take.
     pub timeout: Duration,
     /// Most calls that wait for a slot when all replicas are busy.
@@ -63,6 +66,8 @@ pub struct Live {
     pub queue: Queue,
     /// What it has left of the calls that its rate allows.
     pub calls: Bucket,
+    /// The last decisions about how many replicas it has.
+    pub journal: Journal,
     /// When it was last seen to have a replica that takes calls.
     last_ready: Mutex<Option<Instant>>,
 }
@@ -123,6 +128,13 @@ impl Directory {
             .collect();
         list.sort_by(|a, b| a.name.cmp(&b.name));
         list
+    }
+
+    /// All functions, in no order.
+    pub fn all(&self) -> Vec<Arc<Entry>> {
+        let functions = self.functions.load();
+        let once = functions.iter().filter(|(key, _)| key.contains('.'));
+        once.map(|(_, entry)| entry.clone()).collect()
     }
 
     /// Takes in what a deploy returned, unless the events have told as much already.
@@ -228,6 +240,8 @@ impl Directory {
         let endpoints: Vec<_> = status.ready().filter_map(endpoint).collect();
         if !endpoints.is_empty() || known.is_some_and(|known| known.ready() > 0) {
             live.is_ready();
+        } else if status.desired == 0 {
+            live.is_at_rest();
         }
         Entry {
             label: name.to_string().into(),
@@ -235,6 +249,7 @@ impl Directory {
             timeout: timeout_of(function).unwrap_or(self.default_timeout),
             max_queue: max_queue_of(function),
             rate: function.rate_limit().ok().flatten(),
+            scale: scale_of(function),
             status,
             live,
             endpoints,
@@ -254,6 +269,14 @@ fn max_queue_of(function: &Function) -> usize {
     most.and_then(|most| usize::try_from(most).ok()).unwrap_or(MAX_QUEUE)
 }
 
+/// Labels are checked before a deploy; what an older gateway took may not pass today.
+fn scale_of(function: &Function) -> Scale {
+    function.scale().unwrap_or_else(|error| {
+        tracing::warn!(function = function.service, %error, "scaled as if it had no labels");
+        Scale::default()
+    })
+}
+
 fn timeout_of(function: &Function) -> Option<Duration> {
     function.timeout().ok().flatten()
 }
@@ -267,18 +290,19 @@ impl Live {
     fn new(name: &Name, metrics: &Metrics) -> Self {
         let metrics = metrics.function(&name.to_string());
         let queue = Queue::new(metrics.waiting.clone());
-        Self {
-            metrics,
-            changed: watch::Sender::new(()),
-            queue,
-            calls: Bucket::default(),
-            last_ready: Mutex::default(),
-        }
+        let (journal, last_ready) = Default::default();
+        let (changed, calls) = (watch::Sender::new(()), Bucket::default());
+        Self { metrics, changed, queue, calls, journal, last_ready }
     }
 
     fn is_ready(&self) {
         let mut last = self.last_ready.lock().unwrap_or_else(PoisonError::into_inner);
         *last = Some(Instant::now());
+    }
+
+    /// How well it did before it went to sleep says nothing about its next start.
+    fn is_at_rest(&self) {
+        *self.last_ready.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Whether it had a replica that took calls not longer ago than this.
@@ -301,14 +325,18 @@ impl Entry {
 
     /// Whether it sleeps: nothing runs, nothing is wanted to.
     pub fn is_asleep(&self) -> bool {
+        (self.endpoints.is_empty() && self.status.desired == 0) || self.is_frozen()
+    }
+
+    /// Whether replicas of it are in memory and none takes calls.
+    pub fn is_frozen(&self) -> bool {
         let frozen = |r: &Replica| r.state == State::Frozen;
-        self.endpoints.is_empty()
-            && (self.status.desired == 0 || self.status.replicas.iter().any(frozen))
+        self.endpoints.is_empty() && self.status.replicas.iter().any(frozen)
     }
 
     fn observe(&self) {
-        let minimum = self.status.function.scale().map_or(1, |scale| scale.min);
-        self.live.metrics.replicas(self.status.desired, self.endpoints.len(), minimum);
+        let ready = self.endpoints.len();
+        self.live.metrics.replicas(self.status.desired, ready, self.scale.min);
     }
 }
 

@@ -29,6 +29,11 @@ impl Queue {
         self.waiting.load(SeqCst) == 0
     }
 
+    /// How many calls wait.
+    pub fn len(&self) -> usize {
+        self.waiting.load(SeqCst)
+    }
+
     /// A place in the queue; `None` when it has `limit` already.
     pub fn enter(&self, limit: usize) -> Option<Place<'_>> {
         let before = self.waiting.fetch_add(1, SeqCst);

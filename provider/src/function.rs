@@ -22,6 +22,22 @@ pub mod label {
     pub const SCALE_ZERO: &str = "com.openfaas.scale.zero";
     /// Idle time before zero, a duration.
     pub const SCALE_ZERO_DURATION: &str = "com.openfaas.scale.zero-duration";
+    /// What is measured: `rps`, `capacity`, `cpu`, `memory`, `queue`, or the name of a query.
+    pub const SCALE_TYPE: &str = "com.openfaas.scale.type";
+    /// How much of it one replica is meant for.
+    pub const SCALE_TARGET: &str = "com.openfaas.scale.target";
+    /// How much of the target is used, above 0 and at most 1.
+    pub const SCALE_TARGET_PROPORTION: &str = "com.openfaas.scale.target-proportion";
+    /// Percent of the maximum that an alert adds, 1 to 100.
+    pub const SCALE_FACTOR: &str = "com.openfaas.scale.factor";
+    /// How long the highest recommendation holds replicas, a duration of at most 5m.
+    pub const SCALE_DOWN_WINDOW: &str = "com.openfaas.scale.down.window";
+    /// When there are to be more replicas than the minimum.
+    pub const SCALE_SCHEDULE: &str = "flint.dev/scale.schedule";
+    /// Idle time before replicas are frozen, a duration; `0` or `off` is never.
+    pub const SCALE_FREEZE_AFTER: &str = "flint.dev/scale.freeze-after";
+    /// Replicas that are made beforehand and not started.
+    pub const SCALE_PREPARED: &str = "flint.dev/scale.prepared";
 }
 
 /// Annotations that mean something to Flint.

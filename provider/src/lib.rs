@@ -21,6 +21,7 @@ pub mod programs;
 mod quantity;
 mod rate;
 mod scale;
+mod schedule;
 mod secret;
 mod status;
 
@@ -50,7 +51,8 @@ pub use name::{DEFAULT_NAMESPACE, Name, is_dns_label};
 pub use namespace::{Namespace, Namespaces};
 pub use quantity::{parse_bytes, parse_millicores};
 pub use rate::Rate;
-pub use scale::{Scale, Target};
+pub use scale::{Measure, Scale, Target};
+pub use schedule::Schedule;
 pub use secret::{Secret, Secrets};
 pub use status::{Address, Replica, State, Status};
 

@@ -97,6 +97,7 @@ async fn deploy(State(api): Shared, body: Body, create: bool) -> Result<Response
             None if !create => return Err(ProviderError::NotFound(format!("function {name}"))),
             _ => {}
         }
+        let _places = api.scaler.admit(&name, &function)?;
         let status = api.provider.apply(&function).await?;
         tracing::info!(function = %name, image = %function.image, "deployed");
         api.directory.deployed(status);

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::functions::InNamespace;
 use super::{Shared, accepted, name_in, whole};
 use crate::error::Result;
+use crate::scaling::Cause;
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
@@ -29,6 +30,6 @@ pub(super) async fn scale(
     let name = name_in(&name, in_query.or(Some(&scale.namespace)))?;
     let replicas =
         scale.replicas.ok_or_else(|| ProviderError::invalid("replicas", "is required"))?;
-    api.scaler.scale(&name, replicas).await?;
+    api.scaler.scale(&name, replicas, Cause::Manual).await?;
     Ok(accepted())
 }

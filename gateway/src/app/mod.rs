@@ -8,6 +8,7 @@ mod signals;
 mod sockets;
 mod threads;
 
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +35,7 @@ use crate::directory::Directory;
 use crate::handover::{Desk, Leaving, Predecessor, back_door};
 use crate::limits::Clients;
 use crate::metrics::Metrics;
-use crate::scaling::Scaler;
+use crate::scaling::{Bounds, Scaler};
 use crate::state::StateDir;
 use crate::sweep::sweep;
 use crate::tls;
@@ -113,7 +114,7 @@ async fn serve(
     wait_for_sync(&directory).await;
     let (runtime, leaving) = (Handle::current(), Leaving::default());
     let scaler = Scaler::new(provider.clone(), directory.clone(), runtime.clone());
-    let scaler = Arc::new(scaler.until(leaving.clone()));
+    let scaler = Arc::new(scaler.until(leaving.clone()).within(bounds(&config)));
     let (trigger, shutdown) = relay::shutdown();
     let api = Api {
         provider,
@@ -207,6 +208,14 @@ async fn follow_certificate(tls: Tls) {
 async fn sweep_when_synced(store: Arc<Store>, directory: Arc<Directory>) {
     directory.synced().await;
     sweep(store).await;
+}
+
+fn bounds(config: &Config) -> Bounds {
+    let usual = Bounds::default();
+    Bounds {
+        starts: config.max_concurrent_starts.map_or(usual.starts, NonZeroUsize::get),
+        replicas: config.max_replicas.map(NonZeroU32::get),
+    }
 }
 
 /// What the servers on so many sockets are told.

@@ -5,6 +5,7 @@ mod tls;
 
 use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -79,6 +80,15 @@ pub struct Config {
           action = clap::ArgAction::Set)]
     pub scale_from_zero: bool,
 
+    /// Most functions of which replicas are started at the same time [default: two a core, at
+    /// least 4]
+    #[arg(long, env = "FAAS_MAX_CONCURRENT_STARTS", value_name = "FAAS_MAX_CONCURRENT_STARTS")]
+    pub max_concurrent_starts: Option<NonZeroUsize>,
+
+    /// Most replicas of all functions together [default: no limit but the functions' own]
+    #[arg(long, env = "FAAS_MAX_REPLICAS", value_name = "FAAS_MAX_REPLICAS")]
+    pub max_replicas: Option<NonZeroU32>,
+
     /// Name of the Docker network; gateways with different names share an engine undisturbed
     #[arg(
         long,
@@ -126,7 +136,7 @@ pub struct Config {
 
     /// Threads that relay calls [default: one a core]
     #[arg(long, env = "FAAS_THREADS", value_name = "FAAS_THREADS")]
-    pub threads: Option<std::num::NonZeroUsize>,
+    pub threads: Option<NonZeroUsize>,
 
     /// Whether each call is logged
     #[arg(long, env = "FAAS_ACCESS_LOG", value_name = "FAAS_ACCESS_LOG", default_value_t = true,
@@ -384,6 +394,22 @@ mod tests {
         for (flag, variable) in [("--read-timeout", "read_timeout"), ("--port", "port")] {
             let error = parse(&[flag, "soon"]).unwrap_err().to_string();
             assert!(error.contains(&format!("<{variable}>")), "{error}");
+        }
+    }
+
+    #[test]
+    fn bounds_of_starts_and_replicas_are_above_zero() {
+        let config = parse(&["--max-concurrent-starts", "3", "--max-replicas", "40"]).unwrap();
+        assert_eq!(config.max_concurrent_starts.map(NonZeroUsize::get), Some(3));
+        assert_eq!(config.max_replicas.map(NonZeroU32::get), Some(40));
+        for (flag, variable) in [
+            ("--max-concurrent-starts", "FAAS_MAX_CONCURRENT_STARTS"),
+            ("--max-replicas", "FAAS_MAX_REPLICAS"),
+        ] {
+            for bad in ["0", "-1", "many"] {
+                let error = parse(&[&format!("{flag}={bad}")]).unwrap_err().to_string();
+                assert!(error.contains(&format!("<{variable}>")), "{error}");
+            }
         }
     }
 

@@ -4,32 +4,43 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use provider::{Error, Name, Provider, Result, Target};
+use provider::{Error, Function, Name, Provider, Result, Target};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{OwnedRwLockReadGuard, watch};
+use tokio::time::{sleep, timeout};
 
+use super::journal::{Cause, Decision};
+use super::room::{Bounds, Places, Room, Start};
 use crate::directory::{Directory, Entry};
 use crate::handover::Leaving;
 
 /// Longest that a wake which the provider has done may take to be in the directory.
 const SEEN: Duration = Duration::from_secs(5);
+/// Longest that a function which gets ready slowly keeps its permit from others.
+const STARTING: Duration = Duration::from_secs(5);
+/// How long a wake that failed stands for those that come: whoever waits behind the call that
+/// asked for it is told the same, and does not have an image pulled once more.
+const FAILED: Duration = Duration::from_secs(1);
 
 /// How a wake ended, once it has.
 type Outcome = Option<Result<()>>;
 
-/// Changes how many replicas run: by hand, and from zero.
+/// Changes how many replicas run.
 pub struct Scaler {
     provider: Arc<dyn Provider>,
     directory: Arc<Directory>,
     runtime: Handle,
     leaving: Leaving,
+    room: Room,
     waking: Mutex<HashMap<Name, watch::Receiver<Outcome>>>,
 }
 
 impl Scaler {
     /// Calls the provider on `runtime`.
     pub fn new(provider: Arc<dyn Provider>, directory: Arc<Directory>, runtime: Handle) -> Self {
-        Self { provider, directory, runtime, leaving: Leaving::default(), waking: Mutex::default() }
+        let room = Room::new(directory.clone(), Bounds::default());
+        let (leaving, waking) = Default::default();
+        Self { provider, directory, runtime, leaving, room, waking }
     }
 
     /// Starts nothing any more when the gateway leaves.
@@ -38,15 +49,61 @@ impl Scaler {
         Self { leaving, ..self }
     }
 
-    /// Sets the number of replicas, kept within the function's bounds; 0 puts it to sleep.
-    pub async fn scale(&self, name: &Name, replicas: u32) -> Result<()> {
-        let entry = self.directory.find(name).ok_or_else(|| Error::NotFound(name.to_string()))?;
-        let replicas = entry.status.function.scale()?.clamp(replicas);
-        self.provider.scale(name, Target::Replicas(replicas)).await
+    /// Starts not more than this.
+    #[must_use]
+    pub fn within(self, bounds: Bounds) -> Self {
+        Self { room: Room::new(self.directory.clone(), bounds), ..self }
     }
 
-    /// Starts a sleeping function. Calls that come while it is being started wait for the same
-    /// start.
+    /// Sets the number of replicas, kept within the function's bounds; 0 puts it to sleep.
+    ///
+    /// More of them wait for their turn. What nobody asked for by hand is done as far as there is
+    /// room.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] says why there are not to be more.
+    pub async fn scale(&self, name: &Name, replicas: u32, cause: Cause) -> Result<()> {
+        let entry = self.directory.find(name).ok_or_else(|| Error::NotFound(name.to_string()))?;
+        let replicas = entry.status.function.scale()?.clamp(replicas);
+        let _work = self.work(cause).await?;
+        if replicas <= entry.status.desired {
+            return self.provider.scale(name, Target::Replicas(replicas)).await;
+        }
+        let start = self.turn(name).await?;
+        let least = if cause == Cause::Manual { replicas } else { 1 };
+        let places = self.room.places(name, replicas, least)?;
+        tracing::info!(function = %name, replicas = places.count, ?cause, "scaling up");
+        self.provider.scale(name, Target::Replicas(places.count)).await?;
+        self.until_started(name, (start, places)).await;
+        Ok(())
+    }
+
+    /// Takes the processor from all replicas.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when a call is in flight.
+    pub async fn freeze(&self, name: &Name) -> Result<()> {
+        let _work = self.work(Cause::Idle).await?;
+        self.provider.scale(name, Target::Frozen).await
+    }
+
+    /// Puts a function to sleep: nothing of it runs.
+    pub async fn stop(&self, name: &Name) -> Result<()> {
+        self.scale(name, 0, Cause::Idle).await
+    }
+
+    /// Places for the replicas that a deploy makes; to be kept until it is done.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] says why there are none.
+    pub fn admit(&self, name: &Name, function: &Function) -> Result<Places> {
+        let scale = function.scale()?;
+        let have = self.directory.find(name).map_or(0, |entry| entry.status.desired);
+        let wanted = scale.clamp(have).max(scale.initial());
+        self.room.places(name, wanted, wanted)
+    }
+
+    /// Starts a sleeping function, or thaws it. Calls that come meanwhile wait for the same start.
     pub async fn wake(self: &Arc<Self>, entry: &Entry) -> Result<()> {
         let mut outcome = self.join(entry);
         match outcome.wait_for(Option::is_some).await {
@@ -68,34 +125,117 @@ impl Scaler {
         }
         waking.insert(entry.name.clone(), receiver.clone());
         let (scaler, name) = (self.clone(), entry.name.clone());
-        let replicas = entry.status.function.scale().map_or(1, |scale| scale.initial());
         self.runtime.spawn(async move {
-            let result = match scaler.leaving.work().await {
-                Some(_guard) => scaler.provider.scale(&name, Target::Replicas(replicas)).await,
-                None => Err(Error::Conflict("the gateway is leaving".to_owned())),
-            };
-            if result.is_ok() {
+            let raised = scaler.raise(&name).await;
+            let failed = raised.is_err();
+            if !failed {
                 scaler.until_seen(&name).await;
+                scaler.woken(&name);
             }
-            scaler.waking.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
-            sender.send_replace(Some(result));
+            let (outcome, started) = match raised {
+                Ok(started) => (Ok(()), started),
+                Err(error) => (Err(error), None),
+            };
+            sender.send_replace(Some(outcome));
+            if let Some(started) = started {
+                scaler.until_started(&name, started).await;
+            }
+            if failed {
+                sleep(FAILED).await;
+                scaler.woken(&name);
+            }
         });
         receiver
     }
 
+    fn woken(&self, name: &Name) {
+        self.waking.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    /// Thaws a frozen function at once; starts a stopped one when its turn comes.
+    async fn raise(&self, name: &Name) -> Result<Option<(Start, Places)>> {
+        let _work = self.work(Cause::Call).await?;
+        let frozen = self.directory.find(name).filter(|entry| entry.is_frozen());
+        if let Some(entry) = frozen {
+            // All that is there, and nothing else: whether that is enough is seen by its load.
+            self.provider.scale(name, Target::Replicas(entry.status.desired)).await?;
+            return Ok(None);
+        }
+        let start = self.turn(name).await?;
+        let places = self.room.places(name, self.needed(name)?, 1)?;
+        self.provider.scale(name, Target::Replicas(places.count)).await?;
+        // More calls may have come since; for those that come later there is the load.
+        let needed = self.needed(name)?;
+        if needed <= places.count {
+            return Ok(Some((start, places)));
+        }
+        let count = places.count;
+        drop(places);
+        let places = self.room.places(name, needed, count)?;
+        self.provider.scale(name, Target::Replicas(places.count)).await?;
+        Ok(Some((start, places)))
+    }
+
+    /// How many replicas the calls need that wait.
+    fn needed(&self, name: &Name) -> Result<u32> {
+        let entry = self.directory.find(name).ok_or_else(|| Error::NotFound(name.to_string()))?;
+        let scale = entry.status.function.scale()?;
+        let each = entry.status.function.max_inflight()?.unwrap_or(u32::MAX).max(1);
+        let waiting = u32::try_from(entry.live.queue.len()).unwrap_or(u32::MAX);
+        Ok(scale.clamp(waiting.div_ceil(each).max(scale.initial())))
+    }
+
+    /// Leave to change something. Who asks by hand or by alert has it: it is a request of the API.
+    async fn work(&self, cause: Cause) -> Result<Option<OwnedRwLockReadGuard<()>>> {
+        if matches!(cause, Cause::Manual | Cause::Alert) {
+            return Ok(None);
+        }
+        self.leaving.work().await.map(Some).ok_or_else(left)
+    }
+
+    /// The function's turn to start something. A gateway that has begun to leave while it waited
+    /// leaves that to the next one.
+    async fn turn(&self, name: &Name) -> Result<Start> {
+        let start = self.room.start(name).await;
+        if self.leaving.is_serving() { Ok(start) } else { Err(left()) }
+    }
+
     /// Until then, calls that come would ask for the same start again.
     async fn until_seen(&self, name: &Name) {
-        let Some(entry) = self.directory.find(name) else { return };
+        if !self.wait(name, SEEN, |entry| !entry.is_asleep()).await {
+            tracing::debug!(%name, "a wake is not seen yet");
+        }
+    }
+
+    /// Keeps a function's permit until it is known how its start ends: what gets ready needs the
+    /// processor, and with too much of that at once nothing gets ready soon.
+    async fn until_started(&self, name: &Name, (start, places): (Start, Places)) {
+        let count = places.count;
+        let known = |entry: &Entry| {
+            let status = &entry.status;
+            entry.ready() >= count as usize || status.desired < count || !status.reason.is_empty()
+        };
+        if !self.wait(name, STARTING, known).await {
+            tracing::debug!(%name, "it takes its time to start");
+        }
+        drop((start, places));
+    }
+
+    /// Waits until a function is so, or gone; `false` when the time is over.
+    async fn wait(&self, name: &Name, limit: Duration, so: impl Fn(&Entry) -> bool) -> bool {
+        let Some(entry) = self.directory.find(name) else { return true };
         let mut changed = entry.live.changed.subscribe();
-        let seen = async {
-            while self.directory.find(name).is_some_and(|now| now.is_asleep()) {
+        let wait = async {
+            while self.directory.find(name).is_some_and(|now| !so(&now)) {
                 if changed.changed().await.is_err() {
                     return;
                 }
             }
         };
-        if tokio::time::timeout(SEEN, seen).await.is_err() {
-            tracing::debug!(%name, "a wake is not seen yet");
-        }
+        timeout(limit, wait).await.is_ok()
     }
+}
+
+fn left() -> Error {
+    Error::Conflict("the gateway is leaving".to_owned())
 }

@@ -43,37 +43,51 @@ impl Freezer {
         }
     }
 
-    fn is(&self, frozen: bool) -> io::Result<bool> {
+    fn is_frozen(&self) -> io::Result<bool> {
         match self {
             Self::Two(dir) => {
                 let events = fs::read_to_string(dir.join("cgroup.events"))?;
-                let want = if frozen { "frozen 1" } else { "frozen 0" };
-                Ok(events.lines().any(|line| line == want))
+                Ok(events.lines().any(|line| line == "frozen 1"))
             }
-            Self::One(dir) => {
-                let state = fs::read_to_string(dir.join("freezer.state"))?;
-                Ok(state.trim() == if frozen { "FROZEN" } else { "THAWED" })
-            }
+            Self::One(dir) => Ok(fs::read_to_string(dir.join("freezer.state"))?.trim() == "FROZEN"),
+        }
+    }
+
+    fn is_told_to_be(&self) -> io::Result<bool> {
+        match self {
+            Self::Two(dir) => Ok(fs::read_to_string(dir.join("cgroup.freeze"))?.trim() == "1"),
+            Self::One(dir) => Ok(fs::read_to_string(dir.join("freezer.state"))?.trim() != "THAWED"),
         }
     }
 }
 
-/// Freezes or thaws; returns when that is so, `false` when there is no control group for it.
-pub(super) async fn freeze(cgroups: &[PathBuf], frozen: bool) -> io::Result<bool> {
+/// Freezes; returns when that is so, `false` when there is no control group for it.
+pub(super) async fn freeze(cgroups: &[PathBuf]) -> io::Result<bool> {
     let Some(freezer) = Freezer::of(cgroups) else { return Ok(false) };
     let until = Instant::now() + LIMIT;
     loop {
         // Version 1 gives up on processes that are busy in the kernel unless it is told again.
-        freezer.set(frozen)?;
-        if freezer.is(frozen)? {
+        freezer.set(true)?;
+        if freezer.is_frozen()? {
             return Ok(true);
         }
         if Instant::now() >= until {
-            let _as_it_was = freezer.set(!frozen);
+            let _as_it_was = freezer.set(false);
             return Err(io::Error::new(ErrorKind::TimedOut, "it does not freeze"));
         }
         sleep(PAUSE).await;
     }
+}
+
+/// Thaws, which the kernel does at once; `false` when there is no control group for it.
+pub(super) fn thaw(cgroups: &[PathBuf]) -> io::Result<bool> {
+    let Some(freezer) = Freezer::of(cgroups) else { return Ok(false) };
+    freezer.set(false).map(|()| true)
+}
+
+/// Whether it is frozen, or about to be; `None` when there is no control group that tells.
+pub(super) fn is_frozen(cgroups: &[PathBuf]) -> Option<bool> {
+    Freezer::of(cgroups)?.is_told_to_be().ok()
 }
 
 /// Kills everything in these control groups and removes them. Those that are gone are empty.
@@ -176,11 +190,17 @@ mod tests {
         fs::write(one.join("freezer.state"), "THAWED\n").unwrap();
         fs::write(two.join("cgroup.freeze"), "0").unwrap();
         fs::write(two.join("cgroup.events"), "populated 1\nfrozen 1\n").unwrap();
-        assert!(freeze(&[dir.path().join("none"), one.clone()], true).await.unwrap());
-        assert_eq!(fs::read_to_string(one.join("freezer.state")).unwrap(), "FROZEN");
-        assert!(freeze(std::slice::from_ref(&two), true).await.unwrap());
-        assert_eq!(fs::read_to_string(two.join("cgroup.freeze")).unwrap(), "1");
-        assert!(!freeze(&[dir.path().join("none")], true).await.unwrap());
+        let (one, two, none) = ([dir.path().join("none"), one], [two], [dir.path().join("none")]);
+        let state = || fs::read_to_string(one[1].join("freezer.state")).unwrap();
+        let switch = || fs::read_to_string(two[0].join("cgroup.freeze")).unwrap();
+        assert!(freeze(&one).await.unwrap() && freeze(&two).await.unwrap());
+        assert_eq!((state().as_str(), switch().as_str()), ("FROZEN", "1"));
+        assert_eq!((is_frozen(&one), is_frozen(&two)), (Some(true), Some(true)));
+        assert!(thaw(&one).unwrap() && thaw(&two).unwrap());
+        assert_eq!((state().as_str(), switch().as_str()), ("THAWED", "0"));
+        assert_eq!((is_frozen(&one), is_frozen(&two)), (Some(false), Some(false)));
+        assert!(!freeze(&none).await.unwrap() && !thaw(&none).unwrap());
+        assert_eq!(is_frozen(&none), None);
     }
 
     #[tokio::test]

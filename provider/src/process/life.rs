@@ -69,7 +69,7 @@ impl Replica {
         {
             let mut state = self.state();
             let record = &mut state.record;
-            (record.wanted, record.paused) = (Wanted::Running, false);
+            record.wanted = Wanted::Running;
             (record.runs, record.started_at) = (record.runs + 1, Some(Timestamp::now()));
             let (run, begun) = (run.clone(), Instant::now());
             state.current = Some(Current { run, report: Report::default(), begun });
@@ -152,7 +152,6 @@ impl Replica {
         let exit = current.run.exit(true);
         let pause = state.backoff.after(current.begun.elapsed());
         state.last_exit = words(&exit);
-        state.record.paused = false;
         state.record.restarts += 1;
         self.phase.send_replace(Phase::Restarting);
         drop(state);
@@ -198,7 +197,7 @@ impl Replica {
         let failed = |e: std::io::Error| refused(format!("cannot end {}: {e}", self.id));
         if !grace.is_zero() {
             // What is frozen hears nothing.
-            if let Err(error) = run.freeze(report, false).await {
+            if let Err(error) = run.thaw(report) {
                 tracing::debug!(replica = self.id, %error, "cannot thaw a replica to end it");
             }
             run.signal(Signal::TERM);

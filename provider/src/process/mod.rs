@@ -9,6 +9,7 @@ mod engine;
 mod life;
 mod logs;
 mod namespaces;
+mod reclaim;
 mod record;
 mod render;
 mod replica;

@@ -39,8 +39,6 @@ pub(super) struct Record {
     pub(super) grace: Duration,
     /// What is wanted of it.
     pub(super) wanted: Wanted,
-    /// Whether it gets no processor.
-    pub(super) paused: bool,
     /// Whether its function was removed.
     pub(super) removed: bool,
     /// How often it was started again since it was last told to start.
@@ -73,7 +71,6 @@ impl Record {
             user,
             grace: new.stop_timeout.min(LONGEST_GRACE),
             wanted: Wanted::Nothing,
-            paused: false,
             removed: false,
             restarts: 0,
             runs: 0,

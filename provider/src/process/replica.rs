@@ -1,5 +1,6 @@
 //! One replica: what is wanted of it, what it does, and the task that starts it again.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::logs::{Log, is_up};
 use super::record::{Record, Wanted};
 use super::run::{Run, exit_of, report_of};
 use super::shared::Shared;
-use super::{blocking, refused};
+use super::{blocking, reclaim, refused};
 use crate::Result;
 use crate::confine::{Gap, Layout, Report};
 use crate::replicas::engine::What;
@@ -91,10 +92,7 @@ impl Replica {
     /// Finds out what runs of it, and sees to what is wanted. `grounded` tells whether the folder
     /// that it runs in is there.
     pub(super) async fn adopt(self: &Arc<Self>, grounded: bool) -> Result<()> {
-        let (wanted, paused) = {
-            let record = &self.state().record;
-            (record.wanted, record.paused)
-        };
+        let wanted = self.state().record.wanted;
         let Some(current) = self.find().await? else {
             if wanted == Wanted::Running {
                 self.keep(None);
@@ -117,20 +115,11 @@ impl Replica {
             self.end_stray().await;
             return Ok(());
         }
-        // Its gateway may have been killed between the wish and the deed.
-        let frozen = paused && self.freeze_again(&current).await;
+        // The kernel knows best: the gateway before this one may have been killed at any point.
+        let frozen = current.run.is_frozen(&current.report);
         self.phase.send_replace(if frozen { Phase::Paused } else { Phase::Running });
         self.keep(Some(current.run));
         Ok(())
-    }
-
-    async fn freeze_again(&self, current: &Current) -> bool {
-        let frozen = current.run.freeze(&current.report, true).await;
-        if let Err(error) = &frozen {
-            tracing::warn!(replica = self.id, %error, "cannot freeze a replica, so it runs on");
-            self.state().record.paused = false;
-        }
-        frozen.is_ok()
     }
 
     /// What runs in its folder; where the sandbox is still being made, it is waited for.
@@ -218,19 +207,18 @@ impl Replica {
         let _wish = self.wish.lock().await;
         let (before, removed) = {
             let record = &mut self.state().record;
-            let before = (record.wanted, record.paused);
-            if before.0 == Wanted::Running {
-                (record.wanted, record.paused) = (Wanted::Stopped, false);
+            let before = record.wanted;
+            if before == Wanted::Running {
+                record.wanted = Wanted::Stopped;
             }
             (before, record.removed)
         };
-        if before.0 == Wanted::Running
+        if before == Wanted::Running
             && let Err(error) = self.save().await
             && !removed
         {
             // Else the next try would take for written what is not.
-            let record = &mut self.state().record;
-            (record.wanted, record.paused) = before;
+            self.state().record.wanted = before;
             return Err(error);
         }
         Ok(())
@@ -239,13 +227,7 @@ impl Replica {
     /// Ends it as [`Replica::stop`] does, but so that the next gateway starts it again.
     pub(super) async fn rest(self: &Arc<Self>) -> Result<()> {
         let _turn = self.turn.lock().await;
-        let (paused, grace) = {
-            let record = &mut self.state().record;
-            (std::mem::take(&mut record.paused), record.grace)
-        };
-        if paused && let Err(error) = self.save().await {
-            tracing::warn!(replica = self.id, %error, "cannot write that a replica is not frozen");
-        }
+        let grace = self.state().record.grace;
         self.end(grace).await?;
         // It ended as it was told to: that is nothing to tell of.
         let _none = std::fs::remove_file(self.layout.exit());
@@ -282,28 +264,31 @@ impl Replica {
         let Some(current) = self.current().filter(|_| is_up(self.phase())) else {
             return Err(refused(format!("{} does not run", self.id)));
         };
-        // The wish first: one that is frozen and not known to be would never be thawed.
-        self.state().record.paused = true;
-        self.save().await.inspect_err(|_| self.state().record.paused = false)?;
-        if let Err(error) = current.run.freeze(&current.report, true).await {
-            self.state().record.paused = false;
-            self.save().await?;
+        if let Err(error) = current.run.freeze(&current.report).await {
             return Err(refused(format!("cannot freeze {}: {error}", self.id)));
         }
         self.move_to(&current, Phase::Paused);
+        self.give_back_memory(current.report.cgroups);
         Ok(())
     }
 
-    /// See [`crate::replicas::engine::Engine::unpause`].
+    /// What is frozen may be asleep for long: its memory goes to where it is better used, as far
+    /// as the kernel can do that, and as long as nobody wants it back.
+    fn give_back_memory(self: &Arc<Self>, cgroups: Vec<PathBuf>) {
+        let replica = self.clone();
+        tokio::task::spawn_blocking(move || {
+            reclaim::give_back(&cgroups, || replica.phase() == Phase::Paused);
+        });
+    }
+
+    /// See [`crate::replicas::engine::Engine::unpause`]. Calls wait for this: nothing is written.
     pub(super) async fn unpause(self: &Arc<Self>) -> Result<()> {
         let _turn = self.turn.lock().await;
         let Some(current) = self.current().filter(|_| self.phase() == Phase::Paused) else {
             return Ok(());
         };
-        let thawed = current.run.freeze(&current.report, false).await;
+        let thawed = current.run.thaw(&current.report);
         thawed.map_err(|e| refused(format!("cannot thaw {}: {e}", self.id)))?;
-        self.state().record.paused = false;
-        self.save().await?;
         self.move_to(&current, Phase::Running);
         Ok(())
     }

@@ -146,12 +146,28 @@ impl Run {
         let _gone = pidfd_send_signal(self.process.get_ref(), signal);
     }
 
-    /// Takes the processor from all that the confiner started, or gives it back.
-    pub(super) async fn freeze(&self, report: &Report, frozen: bool) -> io::Result<()> {
-        if cgroup::freeze(&report.cgroups, frozen).await? {
-            return Ok(());
+    /// Takes the processor from all that the confiner started; returns when nothing of it runs.
+    pub(super) async fn freeze(&self, report: &Report) -> io::Result<()> {
+        match cgroup::freeze(&report.cgroups).await? {
+            true => Ok(()),
+            false => tree::signal(self.pid, Signal::STOP),
         }
-        tree::signal(self.pid, if frozen { Signal::STOP } else { Signal::CONT })
+    }
+
+    /// Gives the processor back.
+    pub(super) fn thaw(&self, report: &Report) -> io::Result<()> {
+        match cgroup::thaw(&report.cgroups)? {
+            true => Ok(()),
+            false => tree::signal(self.pid, Signal::CONT),
+        }
+    }
+
+    /// Whether anything of it gets no processor. What cannot be looked at runs.
+    pub(super) fn is_frozen(&self, report: &Report) -> bool {
+        match cgroup::is_frozen(&report.cgroups) {
+            Some(frozen) => frozen,
+            None => tree::is_stopped(self.pid).unwrap_or(false),
+        }
     }
 
     /// Kills the confiner and all that it started. What is in its control groups goes when the

@@ -25,6 +25,18 @@ pub(super) fn signal(root: Pid, signal: Signal) -> io::Result<()> {
     Err(io::Error::other("it starts processes faster than they can be found"))
 }
 
+/// Whether anything below a process was stopped by a signal.
+pub(super) fn is_stopped(root: Pid) -> io::Result<bool> {
+    Ok(below(root)?.into_iter().any(|pid| state(pid) == Some('T')))
+}
+
+/// A process's state as one letter; `None` when it is gone.
+fn state(pid: Pid) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    // Its name comes before, in parentheses, and may hold any character.
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
 /// Everything below a process. One that has ended has nothing below it.
 fn below(root: Pid) -> io::Result<Vec<Pid>> {
     let mut all = children(root)?;
@@ -60,11 +72,6 @@ mod tests {
 
     use super::*;
 
-    fn state(pid: Pid) -> String {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
-        stat.rsplit_once(") ").unwrap().1.chars().take(1).collect()
-    }
-
     fn name(pid: Pid) -> String {
         fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).unwrap_or_default()
     }
@@ -85,11 +92,16 @@ mod tests {
         };
         signal(root, Signal::STOP).unwrap();
         for pid in &found {
-            while state(*pid) != "T" {
+            while state(*pid) != Some('T') {
                 std::thread::yield_now();
             }
         }
-        assert_ne!(state(root), "T", "only what is below it");
+        assert_ne!(state(root), Some('T'), "only what is below it");
+        assert!(is_stopped(root).unwrap());
+        signal(root, Signal::CONT).unwrap();
+        while is_stopped(root).unwrap() {
+            std::thread::yield_now();
+        }
         signal(root, Signal::KILL).unwrap();
         shell.wait().unwrap();
         assert!(below(root).unwrap().is_empty());

@@ -13,7 +13,7 @@ use super::group::{Group, Member, Stage};
 use super::seen::Seen;
 use crate::{Error, Function, Name, Result, Status};
 
-/// Containers that are started at once.
+/// Containers that are made, or started, at once.
 const STARTS: usize = 4;
 /// Names that are tried for one container: another gateway on this engine may hold the first.
 const NAME_TRIES: usize = 100;
@@ -90,15 +90,13 @@ impl Core {
     /// must not pass for the whole. After a failure none is left.
     pub(super) async fn create(self: &Arc<Self>, batch: &Batch) -> Result<Vec<String>> {
         let name = &batch.deploy.name;
-        let mut made = Vec::with_capacity(batch.count);
-        let mut failure = None;
-        for _ in 0..batch.count {
-            match self.create_one(batch).await {
+        let tries = stream::iter(0..batch.count).map(|_| self.create_one(batch));
+        let tries: Vec<_> = tries.buffer_unordered(STARTS).collect().await;
+        let (mut made, mut failure) = (Vec::with_capacity(batch.count), None);
+        for tried in tries {
+            match tried {
                 Ok(seen) => made.push(seen),
-                Err(e) => {
-                    failure = Some(e);
-                    break;
-                }
+                Err(error) => failure = Some(error),
             }
         }
         let replicas: Vec<_> = made.iter().map(|seen| seen.replica.clone()).collect();
@@ -115,15 +113,15 @@ impl Core {
         Err(failure)
     }
 
-    async fn create_one(&self, batch: &Batch) -> Result<Seen> {
+    /// Makes one container. Between the look for a free name and its taking nothing is awaited, so
+    /// several can be made at once.
+    pub(super) async fn create_one(&self, batch: &Batch) -> Result<Seen> {
         let name = &batch.deploy.name;
         let secrets = self.secrets.read(name.namespace(), &batch.deploy.function.secrets)?;
-        for number in 1..=NAME_TRIES {
-            let replica = batch.deploy.replica_id(number);
+        let names = (1..).map(|number| batch.deploy.replica_id(number));
+        let free = names.filter(|replica| !self.files.of(replica).dir.exists());
+        for replica in free.take(NAME_TRIES) {
             let files = self.files.of(&replica);
-            if files.run.exists() {
-                continue;
-            }
             self.files.create(&replica, &secrets)?;
             let new = Blueprint {
                 deploy: &batch.deploy,

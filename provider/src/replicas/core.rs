@@ -41,6 +41,8 @@ pub(crate) struct Core {
     pub(super) gate: Arc<RwLock<()>>,
     /// One operation a function at a time.
     pub(super) turns: Locks<Name>,
+    /// One freezing or thawing of a function at a time; a thaw waits for nothing else.
+    pub(super) ice: Locks<Name>,
     /// One look at a replica at a time, so that the last look is what counts.
     pub(super) looks: Locks<String>,
     world: Mutex<World>,
@@ -72,6 +74,7 @@ impl Core {
             listen_timeout: settings.listen_timeout,
             gate: Arc::default(),
             turns: Locks::default(),
+            ice: Locks::default(),
             looks: Locks::default(),
             world: Mutex::default(),
             changes: watch::Sender::new(()),
@@ -175,17 +178,24 @@ impl Core {
     /// Asks the engine about a container and takes in the answer.
     pub(super) async fn look(self: &Arc<Self>, name: &Name, replica: &str) -> Result<()> {
         let _one = self.looks.lock(&replica.to_owned()).await;
-        let id = self.member(name, replica, |m| m.seen.id.clone());
-        let Some(seen) = self.engine.inspect(id.as_deref().unwrap_or(replica)).await? else {
-            self.forget(name, replica);
-            return Ok(());
-        };
-        self.update(name, |group| {
-            if group.observe(seen) {
-                self.calls.open(replica);
+        loop {
+            let known = self.member(name, replica, |m| (m.seen.id.clone(), m.turns));
+            let (id, turns) = known.map_or((None, 0), |(id, turns)| (Some(id), turns));
+            let Some(seen) = self.engine.inspect(id.as_deref().unwrap_or(replica)).await? else {
+                self.forget(name, replica);
+                return Ok(());
+            };
+            let is_news = self.update(name, |group| {
+                let is_news = group.members.get(replica).is_none_or(|m| m.turns == turns);
+                if is_news && group.observe(seen) {
+                    self.calls.open(replica);
+                }
+                is_news
+            });
+            if is_news {
+                return Ok(());
             }
-        });
-        Ok(())
+        }
     }
 
     /// A container is gone: so is all that belonged to it, before anybody hears of it.
@@ -246,6 +256,12 @@ impl Core {
                 member.stage = Stage::Leaving;
             }
         }
+        for replica in group.unwanted_spares() {
+            if let Some(member) = group.members.get_mut(&replica) {
+                member.stage = Stage::Leaving;
+            }
+        }
+        self.stock(name, group);
         for member in group.members.values_mut() {
             self.attend(name, member);
             self.see_off(name, member);

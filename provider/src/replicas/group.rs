@@ -13,6 +13,8 @@ pub(super) struct Group {
     pub(super) members: BTreeMap<String, Member>,
     /// Why the last deploy was not taken; the deploy before it serves on.
     pub(super) failure: String,
+    /// Whether a task makes spare containers, or waits to try again.
+    pub(super) stocking: bool,
 }
 
 /// One container and what we know and want of it.
@@ -31,6 +33,12 @@ pub(super) struct Member {
     pub(super) trouble: String,
     /// Whether the kernel killed something in it for want of memory since it was started.
     pub(super) out_of_memory: bool,
+    /// Whether it is being frozen: it takes no calls any more, and those that come thaw it.
+    pub(super) freezing: bool,
+    /// How often we froze or thawed it: a look that began before shows what was.
+    pub(super) turns: u64,
+    /// How many spare containers its deploy wants beside it.
+    prepared: usize,
     /// The task that looks whether it answers.
     pub(super) attendant: Option<AbortHandle>,
     /// The task that drains it.
@@ -42,6 +50,8 @@ pub(super) struct Member {
 pub(super) enum Stage {
     /// To serve, or to be there for it.
     Active,
+    /// To be there when one more is wanted: it was never started, and is no replica yet.
+    Spare,
     /// To finish its calls, stop and be kept: it holds the function while that sleeps.
     Resting,
     /// To finish its calls, stop and be removed.
@@ -58,12 +68,15 @@ impl Member {
         Self {
             stage: if seen.removed { Stage::Leaving } else { Stage::Active },
             last_exit: seen.last_exit.clone(),
+            prepared: seen.deploy.function.scale().map_or(0, |scale| scale.prepared as usize),
             seen,
             address: None,
             has_socket: false,
             last_words: String::new(),
             trouble: String::new(),
             out_of_memory: false,
+            freezing: false,
+            turns: 0,
             attendant: None,
             drain: None,
         }
@@ -100,6 +113,7 @@ impl Member {
         self.address = None;
         self.trouble.clear();
         self.out_of_memory = false;
+        self.freezing = false;
         if let Some(attendant) = self.attendant.take() {
             attendant.abort();
         }
@@ -191,6 +205,34 @@ impl Group {
             m.is_current() && generation != wanted && generation != serving
         };
         self.members.iter().filter(|(_, m)| past(m)).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Spare containers that nobody wants any more: of another deploy, or too many.
+    pub(super) fn unwanted_spares(&self) -> Vec<String> {
+        let wanted = self.wanted();
+        let (kept, mut gone): (Vec<_>, Vec<_>) =
+            self.spares().partition(|m| Some(m.generation()) == wanted);
+        gone.extend(kept.into_iter().skip(self.prepared(wanted)));
+        gone.iter().map(|m| m.seen.replica.clone()).collect()
+    }
+
+    /// How many spare containers are to be made now: not while a deploy is still getting ready,
+    /// which needs the machine more.
+    pub(super) fn missing_spares(&self) -> usize {
+        let Some(wanted) = self.wanted() else { return 0 };
+        let is_calm = self.serving() == Some(wanted)
+            && (self.all_ready(wanted) || self.up_of(wanted).next().is_none());
+        let have = self.spares().filter(|m| m.generation() == wanted).count();
+        if is_calm { self.prepared(Some(wanted)).saturating_sub(have) } else { 0 }
+    }
+
+    fn spares(&self) -> impl Iterator<Item = &Member> {
+        self.members.values().filter(|m| m.stage == Stage::Spare)
+    }
+
+    fn prepared(&self, generation: Option<u64>) -> usize {
+        let mut all = self.current().filter(|m| Some(m.generation()) == generation);
+        all.next().map_or(0, |m| m.prepared)
     }
 
     pub(super) fn current(&self) -> impl Iterator<Item = &Member> {

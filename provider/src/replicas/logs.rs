@@ -7,6 +7,7 @@ use futures_util::stream::{self, BoxStream, Peekable};
 use jiff::Timestamp;
 
 use super::core::{Core, not_found};
+use super::group::Stage;
 use super::seen::Seen;
 use crate::{LogLine, LogQuery, Name, Result};
 
@@ -65,10 +66,10 @@ impl Core {
     /// The replicas of a function, or the one that is asked for.
     pub(super) fn sources(&self, name: &Name, instance: Option<&str>) -> Vec<Source> {
         self.read(name, |group| {
-            let asked = group
-                .members
-                .values()
-                .filter(|member| instance.is_none_or(|instance| instance == member.seen.replica));
+            let asked =
+                group.members.values().filter(|member| member.stage != Stage::Spare).filter(
+                    |member| instance.is_none_or(|instance| instance == member.seen.replica),
+                );
             asked.map(|member| Source::of(name, &member.seen)).collect()
         })
     }

@@ -11,6 +11,7 @@ pub(crate) mod deploy;
 pub(crate) mod engine;
 pub(crate) mod files;
 mod follow;
+mod frost;
 mod group;
 mod locks;
 pub(crate) mod logs;
@@ -24,6 +25,7 @@ mod secrets;
 mod see_off;
 pub(crate) mod seen;
 mod sockets;
+mod stock;
 mod watch;
 
 use std::path::PathBuf;

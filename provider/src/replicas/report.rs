@@ -14,12 +14,20 @@ pub(super) fn status(group: &Group) -> Option<Status> {
     Some(Status {
         function: newest.seen.deploy.function.clone(),
         desired: group.desired(),
-        replicas: group.members.values().map(|m| replica(m, serving)).collect(),
+        replicas: replicas(group).map(|m| replica(m, serving)).collect(),
         generation: wanted,
         created_at: newest.seen.deploy.created_at,
         reason: reason(group, wanted),
         warnings: warnings(group, wanted),
     })
+}
+
+/// What was never started is none yet.
+fn replicas(group: &Group) -> impl Iterator<Item = &Member> {
+    let spare = |m: &&Member| {
+        m.stage != Stage::Spare && !(m.stage != Stage::Active && m.seen.phase == Phase::Created)
+    };
+    group.members.values().filter(spare)
 }
 
 fn replica(member: &Member, serving: Option<u64>) -> Replica {
@@ -39,6 +47,7 @@ fn state(member: &Member, serving: Option<u64>) -> State {
         _ if member.stage != Stage::Active => State::Draining,
         Phase::Exited => State::Stopped,
         Phase::Paused => State::Frozen,
+        Phase::Running if member.freezing => State::Frozen,
         Phase::Running if member.is_ready() && Some(member.generation()) == serving => State::Ready,
         _ => State::Starting,
     }

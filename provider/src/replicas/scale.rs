@@ -1,7 +1,6 @@
-//! More or fewer replicas of a function, none running, or all of them frozen.
+//! More or fewer replicas of a function, or none running.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::apply::Batch;
 use super::core::{Core, not_found};
@@ -14,6 +13,8 @@ use crate::{Calls, Error, Name, Result, Target};
 struct Todo {
     /// Containers that rest and can be started.
     start: Vec<String>,
+    /// Spare containers that are to be replicas now.
+    spare: Vec<String>,
     /// How many new ones are needed beside them.
     create: usize,
 }
@@ -21,6 +22,10 @@ struct Todo {
 impl Core {
     /// Changes how many replicas run; see [`crate::Provider::scale`].
     pub(super) async fn scale(self: Arc<Self>, name: Name, to: Target) -> Result<()> {
+        if matches!(to, Target::Replicas(1..)) {
+            // Before the turn comes: a deploy may have it for as long as an image is pulled.
+            self.thaw(&name).await?;
+        }
         let _turn = self.turns.lock(&name).await;
         let (wanted, serving) = self.read(&name, |group| (group.wanted(), group.serving()));
         let Some(wanted) = wanted else { return Err(not_found(&name)) };
@@ -31,6 +36,7 @@ impl Core {
                 self.write_down(&name).await
             }
             Target::Replicas(count) => {
+                // It may have been frozen while the turn was waited for.
                 self.thaw(&name).await?;
                 self.resize(&name, wanted, count as usize).await?;
                 // While a new generation does not get ready, the old one bears the load.
@@ -45,14 +51,18 @@ impl Core {
     async fn resize(self: &Arc<Self>, name: &Name, generation: u64, count: usize) -> Result<()> {
         let todo = self.update(name, |group| resize(group, &self.calls, generation, count));
         self.write_down(name).await?;
-        for replica in &todo.start {
-            self.wake(name, replica).await?;
-        }
-        if todo.create == 0 {
+        let woken = self.wake(name, todo.start, todo.spare);
+        let (woken, added) = tokio::join!(woken, self.add(name, generation, todo.create));
+        woken.and(added)
+    }
+
+    /// Starts new containers beside those that are there.
+    async fn add(self: &Arc<Self>, name: &Name, generation: u64, count: usize) -> Result<()> {
+        if count == 0 {
             return Ok(());
         }
         let _gate = self.gate.read().await;
-        let Some(batch) = self.read(name, |group| more(group, generation, todo.create)) else {
+        let Some(batch) = self.read(name, |group| more(group, generation, count)) else {
             return Ok(());
         };
         let made = match self.create(&batch).await {
@@ -84,43 +94,21 @@ impl Core {
         Ok(Batch { image, ..batch })
     }
 
-    /// Starts a container that rests.
-    async fn wake(self: &Arc<Self>, name: &Name, replica: &str) -> Result<()> {
-        self.files.remove_socket(replica)?;
-        self.start(name, &[replica.to_owned()]).await
-    }
-
-    /// Takes the processor from every ready replica. Nothing is frozen while a call is in flight.
-    async fn freeze(self: &Arc<Self>, name: &Name) -> Result<()> {
-        for (replica, id) in self.replicas_in(name, Phase::Running) {
-            if self.calls.drain(&replica, Duration::ZERO).await > 0 {
-                self.calls.open(&replica);
-                return Err(Error::Conflict(format!("{replica} has calls in flight")));
-            }
-            if let Err(error) = self.engine.pause(&id).await {
-                self.calls.open(&replica);
-                return Err(error);
-            }
-            self.look(name, &replica).await?;
+    /// Starts containers that rest, and spare ones. Of those one that does not start goes.
+    async fn wake(
+        self: &Arc<Self>,
+        name: &Name,
+        rested: Vec<String>,
+        spare: Vec<String>,
+    ) -> Result<()> {
+        for replica in &rested {
+            self.files.remove_socket(replica)?;
         }
-        Ok(())
-    }
-
-    async fn thaw(self: &Arc<Self>, name: &Name) -> Result<()> {
-        for (replica, id) in self.replicas_in(name, Phase::Paused) {
-            self.engine.unpause(&id).await?;
-            self.look(name, &replica).await?;
+        let (rested, spares) = tokio::join!(self.start(name, &rested), self.start(name, &spare));
+        if spares.is_err() {
+            self.dismiss(name, &spare).await;
         }
-        Ok(())
-    }
-
-    /// Our ids and the engine's.
-    fn replicas_in(&self, name: &Name, phase: Phase) -> Vec<(String, String)> {
-        let ready = |m: &&Member| m.is_ready() && m.seen.phase == phase;
-        self.read(name, |group| {
-            let ids = |m: &Member| (m.seen.replica.clone(), m.seen.id.clone());
-            group.current().filter(ready).map(ids).collect()
-        })
+        rested.and(spares)
     }
 }
 
@@ -162,8 +150,13 @@ fn resize(group: &mut Group, calls: &Calls, generation: u64, count: usize) -> To
     let rests = |m: &Member| m.stage == Stage::Active && m.seen.phase == Phase::Exited;
     let mut start = replicas(group, generation, rests);
     start.truncate(missing(up.len() + back.len()));
-    let create = missing(up.len() + back.len() + start.len());
-    Todo { start, create }
+    let mut spare = replicas(group, generation, |m| m.stage == Stage::Spare);
+    spare.truncate(missing(up.len() + back.len() + start.len()));
+    for replica in &spare {
+        change(group, replica, |member| member.stage = Stage::Active);
+    }
+    let create = missing(up.len() + back.len() + start.len() + spare.len());
+    Todo { start, spare, create }
 }
 
 fn revive(member: &mut Member) {
@@ -188,7 +181,7 @@ fn change(group: &mut Group, replica: &str, change: impl FnOnce(&mut Member)) {
 }
 
 /// More of the same, from the very image that the others run.
-fn more(group: &Group, generation: u64, count: usize) -> Option<Batch> {
+pub(super) fn more(group: &Group, generation: u64, count: usize) -> Option<Batch> {
     let like = group.members.values().find(|m| m.generation() == generation)?;
     Some(Batch { deploy: like.seen.deploy.clone(), image: like.seen.image.clone(), count })
 }
@@ -229,7 +222,7 @@ mod tests {
         scene.add("a1", 1).ready("a1").add("a2", 1).phase("a2", Phase::Exited);
         scene.member("a1", |m| m.stage = Stage::Resting);
         let todo = resize(&mut scene.group, &Calls::default(), 1, 3);
-        assert_eq!(todo, Todo { start: vec!["a2".to_owned()], create: 1 });
+        assert_eq!(todo, Todo { start: vec!["a2".to_owned()], spare: Vec::new(), create: 1 });
         assert_eq!(stages(&scene)[0], Stage::Active);
     }
 
@@ -238,6 +231,19 @@ mod tests {
         let mut scene = Scene::new();
         scene.add("a1", 1).member("a1", |m| m.stage = Stage::Stopping { keep: true });
         let todo = resize(&mut scene.group, &Calls::default(), 1, 1);
-        assert_eq!(todo, Todo { start: Vec::new(), create: 1 });
+        assert_eq!(todo, Todo { create: 1, ..Todo::default() });
+    }
+
+    #[test]
+    fn what_was_made_beforehand_is_taken_before_anything_is_made() {
+        let mut scene = Scene::new();
+        scene.add("a1", 1).ready("a1").add("a2", 1).add("a3", 1).add("b1", 2);
+        for spare in ["a2", "a3", "b1"] {
+            scene.phase(spare, Phase::Created).member(spare, |m| m.stage = Stage::Spare);
+        }
+        let todo = resize(&mut scene.group, &Calls::default(), 1, 2);
+        assert_eq!(todo, Todo { spare: vec!["a3".to_owned()], ..Todo::default() });
+        assert_eq!((scene.group.wanted(), scene.group.desired()), (Some(1), 2));
+        assert_eq!(scene.group.unwanted_spares(), ["b1", "a2"], "its deploy wants none");
     }
 }

@@ -7,6 +7,7 @@ use tokio::time::sleep;
 
 use super::core::Core;
 use super::group::{Group, Member, Stage};
+use super::seen::Phase;
 use crate::{Name, Result};
 
 /// Longest that a container which finished its calls may take to stop before it is killed.
@@ -37,6 +38,7 @@ impl Core {
         }
         let Some(id) = self.update(name, |group| begin_stop(group, replica)) else { return };
         let grace = limit.min(STOP_GRACE);
+        self.thaw_to_stop(name, replica, &id).await;
         persist(replica, || self.engine.stop(&id, grace)).await;
         // Read only now: the function may have been removed while this replica stopped.
         let keep = self.member(name, replica, |m| m.stage == Stage::Stopping { keep: true });
@@ -48,6 +50,16 @@ impl Core {
             persist(replica, || self.engine.remove(&id)).await;
             self.forget(name, replica);
             self.tidy().await;
+        }
+    }
+
+    /// What is frozen hears no signal.
+    async fn thaw_to_stop(&self, name: &Name, replica: &str, id: &str) {
+        if self.member(name, replica, |m| m.seen.phase) != Some(Phase::Paused) {
+            return;
+        }
+        if let Err(error) = self.engine.unpause(id).await {
+            tracing::debug!(replica, %error, "cannot thaw a replica that is to stop");
         }
     }
 
@@ -71,7 +83,7 @@ fn begin_stop(group: &mut Group, replica: &str) -> Option<String> {
     let keep = match member.stage {
         Stage::Resting => true,
         Stage::Leaving => false,
-        Stage::Active | Stage::Stopping { .. } => return None,
+        Stage::Active | Stage::Spare | Stage::Stopping { .. } => return None,
     };
     member.stage = Stage::Stopping { keep };
     if let Some(attendant) = member.attendant.take() {

@@ -71,18 +71,20 @@ async fn list(core: &Arc<Core>) -> Result<Timestamp> {
     Ok(since)
 }
 
-/// A replica that was made but never started, by nobody who is at work, is left over from a
-/// deploy that failed: nobody was told that it succeeded.
+/// A replica that was made but never started, by nobody who is at work, is a spare one of its
+/// deploy, or left over from a deploy that failed: that one has nothing that runs, and goes.
 fn take_in(core: &Core, world: &mut World, seen: Seen) {
     let name = seen.deploy.name.clone();
     let replica = seen.replica.clone();
-    let leftover = seen.phase == Phase::Created && !core.turns.is_held(&name);
+    let unused = seen.phase == Phase::Created && !core.turns.is_held(&name);
     let group = world.entry(name).or_default();
     if group.observe(seen) {
         core.calls.open(&replica);
     }
-    if let Some(member) = group.members.get_mut(&replica).filter(|_| leftover) {
-        member.stage = Stage::Leaving;
+    if let Some(member) =
+        group.members.get_mut(&replica).filter(|m| unused && m.stage == Stage::Active)
+    {
+        member.stage = Stage::Spare;
     }
 }
 
