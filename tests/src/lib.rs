@@ -1,5 +1,6 @@
 //! What the whole-system tests share: the binaries, a gateway of their own, an image to deploy.
 
+pub mod alerting;
 pub mod authority;
 pub mod bundle;
 pub mod cli;

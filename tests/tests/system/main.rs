@@ -3,6 +3,7 @@
 mod layout;
 mod local;
 
+mod alerts;
 mod calls;
 mod certify;
 mod clients;
