@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::clock::Alarm;
 use crate::error::BodyError;
 use crate::h1::{Io, RequestBody, Upstream};
+use crate::lines::Lines;
 use crate::replay::Reader;
 
 type BoxedSource = Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError>>>;
@@ -27,7 +28,8 @@ pub struct Body {
     source: Source,
     guards: Vec<Box<dyn Any>>,
     deadline: Option<Deadline>,
-    limit: Option<Limit>,
+    limit: Option<Box<Limit>>,
+    lines: Lines,
 }
 
 #[derive(Default)]
@@ -93,8 +95,22 @@ impl Body {
     /// Lets the body fail with [`BodyError::TooLarge`] when it has more than `max` bytes.
     #[must_use]
     pub fn with_limit(mut self, max: u64) -> Self {
-        self.limit = Some(Limit { max, left: max });
+        self.limit = Some(Box::new(Limit { max, left: max }));
         self
+    }
+
+    /// Header lines that are sent beside the headers of the answer that this is the body of; each
+    /// must have another name.
+    pub fn lines_mut(&mut self) -> &mut Lines {
+        if self.lines.is_empty() {
+            self.lines = Lines::take();
+        }
+        &mut self.lines
+    }
+
+    /// Takes these lines out.
+    pub(crate) fn take_lines(&mut self) -> Lines {
+        mem::take(&mut self.lines)
     }
 
     /// The body of a request that was accepted here.

@@ -172,6 +172,11 @@ impl Call {
         self.upgrade
     }
 
+    /// Path and query.
+    pub fn path(&self) -> &str {
+        self.parts.uri.path_and_query().map_or("/", PathAndQuery::as_str)
+    }
+
     /// Changes path and query.
     pub fn set_path(&mut self, path: PathAndQuery) {
         self.parts.uri = Uri::from(path);

@@ -3,7 +3,6 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use relay::Body;
@@ -12,7 +11,7 @@ use crate::log::Seconds;
 
 const ERROR: HeaderName = HeaderName::from_static("x-faas-error");
 const INTERNAL: HeaderName = HeaderName::from_static("x-openfaas-internal");
-const DURATION: HeaderName = HeaderName::from_static("x-duration-seconds");
+static DURATION: HeaderName = HeaderName::from_static("x-duration-seconds");
 /// Says that the function saw nothing of the call, so that it may go to another replica.
 pub const NOT_TAKEN: HeaderName = HeaderName::from_static("x-faas-not-taken");
 
@@ -64,9 +63,7 @@ pub fn not_taken(mut response: Response<Body>) -> Response<Body> {
 
 /// Says how long the call took.
 pub fn with_duration(mut response: Response<Body>, took: Duration) -> Response<Body> {
-    let seconds = Seconds::<6>(took).to_string();
-    if let Ok(seconds) = HeaderValue::from_maybe_shared(Bytes::from(seconds)) {
-        response.headers_mut().insert(DURATION, seconds);
-    }
+    response.headers_mut().remove(&DURATION);
+    response.body_mut().lines_mut().add_display(&DURATION, Seconds::<6>(took));
     response
 }

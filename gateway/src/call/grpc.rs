@@ -26,9 +26,10 @@ pub fn route(mut request: Request<Body>) -> Request<Body> {
     request
 }
 
-/// How long a gRPC call may take: its function's limit, or its client's when that is less.
+/// How long a call may take: its function's limit, or its client's when that is less.
 pub(super) fn limit(headers: &HeaderMap, limit: Duration) -> Duration {
-    grpc::timeout(headers).map_or(limit, |wanted| wanted.min(limit))
+    let wanted = grpc::is_call(headers).then(|| grpc::timeout(headers)).flatten();
+    wanted.map_or(limit, |wanted| wanted.min(limit))
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::uri::PathAndQuery;
 use http::{Request, Response, StatusCode};
 use provider::Name;
 use relay::{Body, Call, Forwarded, Peer, Pool, Rules, SendError};
@@ -65,7 +64,15 @@ pub(crate) struct Arrival {
     pub(crate) entry: Arc<Entry>,
     peer: Peer,
     pub(crate) start: Instant,
-    is_grpc: bool,
+}
+
+/// A call as its replica is to get it.
+struct Prepared {
+    call: Call,
+    /// When it must be over.
+    deadline: Instant,
+    /// How long its lines are without that of the deadline.
+    lines: usize,
 }
 
 impl Caller {
@@ -90,16 +97,21 @@ impl Caller {
         let mut response = match (admitted, entry) {
             (Err(error), _) => failed(&error),
             (Ok(()), Some(entry)) => {
-                let arrival = Arrival { entry, peer, start, is_grpc };
-                self.known(request, &arrival, &stamps).await
+                let arrival = Arrival { entry, peer, start };
+                let logged = self.shared.access_log.then_some(&stamps.call_id);
+                let record = Record::new(&arrival, &request, logged);
+                match prepare(request, &arrival, &stamps) {
+                    Ok(mut prepared) => self.known(&mut prepared, &arrival.entry, record).await,
+                    Err(error) => gave_up(&error, record),
+                }
             }
             (Ok(()), None) => failed(&self.unknown(name)),
         };
-        stamps.answer(response.headers_mut());
-        match is_grpc {
-            true => relay::grpc::answer(response, version).await,
-            false => response,
+        if is_grpc {
+            response = relay::grpc::answer(response, version).await;
         }
+        stamps.answer(&mut response);
+        response
     }
 
     fn unknown(&self, name: &str) -> Error {
@@ -112,58 +124,36 @@ impl Caller {
 
     async fn known(
         &self,
-        request: Request<Body>,
-        arrival: &Arrival,
-        stamps: &Stamps,
+        prepared: &mut Prepared,
+        entry: &Arc<Entry>,
+        record: Record,
     ) -> Response<Body> {
-        let logged = self.shared.access_log.then_some(&stamps.call_id);
-        let record = Record::new(arrival, &request, logged);
-        let response = match self.relay(request, (arrival, stamps), &record).await {
-            Ok(response) => response,
-            Err(error) => {
-                tracing::debug!(%error, "call failed");
-                record.gave_up();
-                failed(&error)
-            }
-        };
-        record.answered(response.status());
-        response.map(|body| body.with_guard(record))
+        match self.relay(prepared, entry, &record).await {
+            Ok(response) => answered(response, record),
+            Err(error) => gave_up(&error, record),
+        }
     }
 
     /// Sends the call to one replica after the other, as long as that is safe.
     async fn relay(
         &self,
-        request: Request<Body>,
-        (arrival, stamps): (&Arrival, &Stamps),
+        prepared: &mut Prepared,
+        entry: &Arc<Entry>,
         record: &Record,
     ) -> Result<Response<Body>> {
-        let Arrival { entry, peer, start, is_grpc } = arrival;
-        let mut limit = entry.timeout;
-        if *is_grpc {
-            limit = grpc::limit(request.headers(), limit);
-        }
-        let deadline = *start + limit;
-        let path = upstream_path(&request)?;
-        let rules = Rules {
-            path: Some(path.clone()),
-            forwarded: Some(Forwarded { peer: *peer, scheme: peer.scheme() }),
-            deadline: Some(deadline + LAST_WORD),
-            ..Rules::default()
-        };
-        let mut call = Call::forward(request, &rules);
-        stamps.apply(&mut call);
-        let lines = call.lines_mut().len();
+        let Prepared { call, deadline, lines } = prepared;
+        let deadline = *deadline;
         let mut tries = Tries::new(call.method());
         loop {
             let picked = match self.replica(entry, deadline, &mut tries).await {
-                Err(Error::Leaving) => return self.pass_on(entry, call, (path, deadline)).await,
+                Err(Error::Leaving) => return self.pass_on(entry, call, deadline).await,
                 picked => picked?,
             };
             let Picked { replica, target, health, slot } = picked;
             record.sent_to(&replica, slot);
-            set_deadline(&mut call, deadline.saturating_duration_since(Instant::now()), lines);
-            match self.pool.send(&target, &mut call).await {
-                Ok(answer) => match tries.answered(&replica, &answer, &call) {
+            set_deadline(call, deadline.saturating_duration_since(Instant::now()), *lines);
+            match self.pool.send(&target, call).await {
+                Ok(answer) => match tries.answered(&replica, &answer, call) {
                     Answered::PassOn => {
                         health.worked();
                         return Ok(answer);
@@ -177,7 +167,7 @@ impl Caller {
                     if matches!(error, SendError::NotSent(_)) {
                         health.failed(Instant::now());
                     }
-                    if !tries.failed(&replica, &error, &call) {
+                    if !tries.failed(&replica, &error, call) {
                         return Err(refused(entry, &replica, error));
                     }
                     tracing::debug!(%replica, %error, "sent to another replica");
@@ -191,15 +181,15 @@ impl Caller {
     async fn pass_on(
         &self,
         entry: &Entry,
-        mut call: Call,
-        (path, deadline): (PathAndQuery, Instant),
+        call: &mut Call,
+        deadline: Instant,
     ) -> Result<Response<Body>> {
         let Some(successor) = self.shared.leaving.successor(deadline).await else {
             return Err(Error::Leaving);
         };
-        let path = format!("{PREFIX}{}{path}", entry.label);
+        let path = format!("{PREFIX}{}{}", entry.label, call.path());
         call.set_path(path.parse().map_err(|_| Error::Leaving)?);
-        let answer = self.pool.send(&successor, &mut call).await;
+        let answer = self.pool.send(&successor, call).await;
         answer.map_err(|error| refused(entry, "the next gateway", error))
     }
 
@@ -236,6 +226,32 @@ fn refused(entry: &Entry, replica: &str, error: SendError) -> Error {
         SendError::RequestBody(error) => Error::BodyBroken(error.to_string()),
         error => Error::Replica { name, replica: replica.to_owned(), reason: error.to_string() },
     }
+}
+
+fn prepare(request: Request<Body>, arrival: &Arrival, stamps: &Stamps) -> Result<Prepared> {
+    let Arrival { entry, peer, start } = arrival;
+    let deadline = *start + grpc::limit(request.headers(), entry.timeout);
+    let rules = Rules {
+        path: Some(upstream_path(&request)?),
+        forwarded: Some(Forwarded { peer: *peer, scheme: peer.scheme() }),
+        deadline: Some(deadline + LAST_WORD),
+        ..Rules::default()
+    };
+    let mut call = Call::forward(request, &rules);
+    stamps.apply(&mut call);
+    let lines = call.lines_mut().len();
+    Ok(Prepared { call, deadline, lines })
+}
+
+fn gave_up(error: &Error, record: Record) -> Response<Body> {
+    tracing::debug!(%error, "call failed");
+    record.gave_up();
+    answered(failed(error), record)
+}
+
+fn answered(response: Response<Body>, record: Record) -> Response<Body> {
+    record.answered(response.status());
+    response.map(|body| body.with_guard(record))
 }
 
 fn failed(error: &Error) -> Response<Body> {

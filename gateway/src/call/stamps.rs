@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use http::header::{HeaderName, HeaderValue, USER_AGENT};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Request, Response};
 use relay::{Body, Call, grpc};
 use uuid::Uuid;
 
@@ -12,13 +12,13 @@ use super::PREFIX;
 use crate::error::{Error, Result};
 
 /// Tells calls apart (contract 1.7).
-const CALL_ID: HeaderName = HeaderName::from_static("x-call-id");
+static CALL_ID: HeaderName = HeaderName::from_static("x-call-id");
 /// When the gateway took the call, in nanoseconds since 1970 (contract 1.7).
-const START_TIME: HeaderName = HeaderName::from_static("x-start-time");
+static START_TIME: HeaderName = HeaderName::from_static("x-start-time");
 /// Who served the call (contract 1.7).
-const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
+static SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
 /// Milliseconds that are left for the call when it leaves the gateway.
-const DEADLINE: HeaderName = HeaderName::from_static("x-faas-deadline");
+static DEADLINE: HeaderName = HeaderName::from_static("x-faas-deadline");
 
 /// This gateway's name on the wire.
 const PRODUCT: &str = concat!("flint/", env!("CARGO_PKG_VERSION"));
@@ -31,7 +31,7 @@ pub(super) struct Stamps {
 
 impl Stamps {
     pub(super) fn new(headers: &HeaderMap) -> Self {
-        let call_id = headers.get(CALL_ID).filter(|id| !id.is_empty()).cloned();
+        let call_id = headers.get(&CALL_ID).filter(|id| !id.is_empty()).cloned();
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let nanos = since_1970.map_or(0, |since| since.as_nanos() as u64);
         let start_time = HeaderValue::from_str(itoa::Buffer::new().format(nanos));
@@ -43,25 +43,29 @@ impl Stamps {
 
     /// Writes them on a call.
     pub(super) fn apply(&self, call: &mut Call) {
-        match call.headers_mut().contains_key(CALL_ID) {
+        match call.headers().contains_key(&CALL_ID) {
             // One of them, if there are several, and none that is empty.
-            true => drop(call.headers_mut().insert(CALL_ID, self.call_id.clone())),
+            true => drop(call.headers_mut().insert(CALL_ID.clone(), self.call_id.clone())),
             false => call.lines_mut().add(&CALL_ID, &self.call_id),
         }
-        call.headers_mut().remove(START_TIME);
+        call.headers_mut().remove(&START_TIME);
         call.lines_mut().add(&START_TIME, &self.start_time);
         if !call.headers().contains_key(USER_AGENT) {
             call.lines_mut().add(&USER_AGENT, &HeaderValue::from_static(PRODUCT));
         }
         // It is told anew each time that the call is sent.
-        call.headers_mut().remove(DEADLINE);
+        call.headers_mut().remove(&DEADLINE);
     }
 
     /// What the function itself has set stays.
-    pub(super) fn answer(self, headers: &mut HeaderMap) {
-        headers.entry(CALL_ID).or_insert(self.call_id);
-        headers.entry(START_TIME).or_insert(self.start_time);
-        headers.entry(SERVED_BY).or_insert(HeaderValue::from_static(PRODUCT));
+    pub(super) fn answer(&self, response: &mut Response<Body>) {
+        let own = HeaderValue::from_static(PRODUCT);
+        let all = [(&CALL_ID, &self.call_id), (&START_TIME, &self.start_time), (&SERVED_BY, &own)];
+        let is_set = all.map(|(name, _)| response.headers().keys().any(|set| set == name));
+        let lines = response.body_mut().lines_mut();
+        for ((name, value), _) in all.into_iter().zip(is_set).filter(|(_, is_set)| !is_set) {
+            lines.add(name, value);
+        }
     }
 }
 

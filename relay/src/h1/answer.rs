@@ -84,6 +84,7 @@ pub(super) async fn answer<H>(
         (true, true) => Afterwards::Untold,
         (true, false) => Afterwards::KeepAlive,
     };
+    let lines = response.body_mut().take_lines();
     let (parts, body) = response.into_parts();
     let feed = match has_body {
         true => Feed::new(body, length, asked.takes_trailers),
@@ -91,7 +92,8 @@ pub(super) async fn answer<H>(
     };
     let mut writing = Writing::new(feed);
     writing.out.text(|text| {
-        encode::response_head(text, parts.status, &parts.headers, (length, afterwards));
+        let headers = (&parts.headers, &lines);
+        encode::response_head(text, parts.status, headers, (length, afterwards));
     });
     spare::put(parts.headers);
     poll_fn(|cx| writing.poll(conn, live, cx)).await?;
@@ -203,7 +205,7 @@ fn says_close(headers: &HeaderMap) -> bool {
 /// the end.
 async fn switch<H>(
     conn: &Conn,
-    response: Response<Body>,
+    mut response: Response<Body>,
     (mut upstream, _guards): (Io, Vec<Box<dyn Any>>),
     live: &Live<H>,
 ) -> Result<(), End> {
@@ -211,11 +213,12 @@ async fn switch<H>(
         // What is left of the request's body is not of the new protocol.
         return Err(End::Reset);
     }
+    let lines = response.body_mut().take_lines();
     let mut writing = Writing::new(Feed::none());
     writing.out.text(|text| {
         let status = StatusCode::SWITCHING_PROTOCOLS;
         let untold = (Length::Untold, Afterwards::Switch);
-        encode::response_head(text, status, response.headers(), untold);
+        encode::response_head(text, status, (response.headers(), &lines), untold);
     });
     poll_fn(|cx| writing.poll(conn, live, cx)).await?;
     writing.out.put();

@@ -38,6 +38,10 @@ pub(crate) struct Upstream {
 }
 
 /// What came of sending a call.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are answers, and a box for each costs more"
+)]
 pub(crate) enum Sent {
     Answer(Response<Body>),
     /// The connection broke before any byte of an answer.

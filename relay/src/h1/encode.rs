@@ -59,7 +59,7 @@ pub(crate) fn request_head(
 pub(crate) fn response_head(
     out: &mut Vec<u8>,
     status: StatusCode,
-    headers: &HeaderMap,
+    (headers, lines): (&HeaderMap, &Lines),
     (length, afterwards): (Length, Afterwards),
 ) {
     out.extend_from_slice(b"HTTP/1.1 ");
@@ -75,6 +75,7 @@ pub(crate) fn response_head(
         }
         dated |= name == DATE;
     }
+    out.extend_from_slice(lines.as_bytes());
     if !dated {
         date_line(out);
     }
@@ -200,7 +201,8 @@ mod tests {
         ];
         for (length, afterwards, told) in cases {
             let mut out = Vec::new();
-            response_head(&mut out, StatusCode::OK, &headers(), (length, afterwards));
+            let headers = (&headers(), &Lines::default());
+            response_head(&mut out, StatusCode::OK, headers, (length, afterwards));
             let text = String::from_utf8_lossy(&out);
             let end = format!("date: today\r\n{told}\r\n");
             assert!(text.starts_with("HTTP/1.1 200 OK\r\nhost: a\r\n"), "{text}");
@@ -213,9 +215,11 @@ mod tests {
         let mut out = Vec::new();
         let untold = (Length::Untold, Afterwards::Untold);
         let status = StatusCode::from_u16(599).expect("a status");
-        response_head(&mut out, status, &HeaderMap::new(), untold);
+        let mut lines = Lines::default();
+        lines.add_number(&http::header::AGE, 3);
+        response_head(&mut out, status, (&HeaderMap::new(), &lines), untold);
         let text = String::from_utf8(out).expect("text");
-        let date = text.strip_prefix("HTTP/1.1 599 \r\ndate: ").expect("a date");
+        let date = text.strip_prefix("HTTP/1.1 599 \r\nage: 3\r\ndate: ").expect("a date");
         assert!(httpdate::parse_http_date(date.trim_end()).is_ok(), "{date}");
     }
 }

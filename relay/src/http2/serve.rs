@@ -169,6 +169,8 @@ where
             Err((status, text)) => refusal(status, text),
         }
     };
+    let lines = response.body_mut().take_lines();
+    lines.copy_to(response.headers_mut());
     if is_head {
         leave_out_body(&mut response);
     }
