@@ -355,6 +355,7 @@ mod tests {
             generation,
             restarts: 0,
             last_exit: String::new(),
+            trouble: String::new(),
         };
         Status {
             function: Function::from_json(body.as_bytes()).unwrap(),

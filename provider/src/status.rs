@@ -50,6 +50,9 @@ pub struct Replica {
     /// How it ended the last time, such as `exit code 1` or `out of memory`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub last_exit: String,
+    /// What is known to keep it from getting ready though it runs, such as that it never listened.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub trouble: String,
 }
 
 /// What a replica is doing.
@@ -184,6 +187,7 @@ mod tests {
             generation: 7,
             restarts: 0,
             last_exit: String::new(),
+            trouble: String::new(),
         };
         Status {
             function: Function::from_json(body).unwrap(),

@@ -134,6 +134,7 @@ impl Gateway {
             .args(["--docker-network", &self.network])
             .arg("--state-dir")
             .arg(self.state.path())
+            .args(self.usual())
             .args(&self.args)
             .args(more)
             .stdin(Stdio::null())
@@ -152,6 +153,13 @@ impl Gateway {
         };
         self.metrics_url = format!("http://127.0.0.1:{metrics_port}");
         Ok(())
+    }
+
+    /// Tests call functions more often than one replica is meant for, and count replicas: load
+    /// changes their number where a test says so.
+    fn usual(&self) -> &'static [&'static str] {
+        let says = self.args.iter().any(|arg| arg.starts_with("--scale-by-load"));
+        if says { &[] } else { &["--scale-by-load=false"] }
     }
 
     /// The folder of its state.

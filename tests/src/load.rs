@@ -16,13 +16,18 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Starts calling a path of the gateway; every second call has a connection of its own.
 pub fn start(gateway: &Gateway, path: &str) -> Result<Load> {
+    start_at(gateway, path, RATE)
+}
+
+/// As [`start`], so many times a second.
+pub fn start_at(gateway: &Gateway, path: &str, rate: u32) -> Result<Load> {
     let path = path.to_owned();
     let script = move |number: u64| {
         let call = Call::get(path.clone(), Expect::Complete);
         if number.is_multiple_of(2) { call } else { call.fresh() }
     };
     let url = gateway.url.clone();
-    let plan = Plan { url, trust: Trust::default(), per_second: RATE, script: Arc::new(script) };
+    let plan = Plan { url, trust: Trust::default(), per_second: rate, script: Arc::new(script) };
     Load::start(plan, "load")
 }
 

@@ -19,7 +19,12 @@ pub struct World {
 impl World {
     /// Starts a gateway on this provider.
     pub async fn start(provider: &'static str) -> Result<Self> {
-        let gateway = Gateway::start_on(provider, &[])?;
+        Self::start_with(provider, &[]).await
+    }
+
+    /// Starts one with more arguments than the usual.
+    pub async fn start_with(provider: &'static str, args: &[&str]) -> Result<Self> {
+        let gateway = Gateway::start_on(provider, args)?;
         let client = Client::new(&gateway)?;
         let image = match provider {
             "process" => bundle::test_function(&client).await?,

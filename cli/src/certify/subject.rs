@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use provider::Function;
 use provider::bundle::{CONFIG_FILE, Config, Program, Reference, SCHEMA};
-use provider::label::{SCALE_MAX, SCALE_MIN};
+use provider::label::{SCALE_MAX, SCALE_MIN, SCALE_TARGET};
 use reqwest::Method;
 
 use super::load::Script;
@@ -108,6 +108,8 @@ impl Subject {
         function.env_vars.insert("certify_version".to_owned(), version.to_string());
         function.labels.insert(SCALE_MIN.to_owned(), "1".to_owned());
         function.labels.insert(SCALE_MAX.to_owned(), most_replicas.to_string());
+        // It has as many replicas as it is asked to have, whatever the load.
+        function.labels.insert(SCALE_TARGET.to_owned(), "1000000".to_owned());
         function
     }
 

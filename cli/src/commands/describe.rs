@@ -1,5 +1,7 @@
 //! `faas describe`: everything about one function.
 
+mod scaling;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -26,6 +28,9 @@ pub struct Args {
     /// Empty sections too
     #[arg(short, long)]
     verbose: bool,
+    /// How it is scaled: the last decisions, with the numbers that made them
+    #[arg(long)]
+    scaling: bool,
 }
 
 /// Describes a function.
@@ -35,12 +40,26 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     let Some(seen) = gateway.function(&target.name, &target.namespace).await? else {
         return Err(not_found(&target));
     };
+    if args.scaling {
+        return show_scaling(&args, &gateway, &target).await;
+    }
     let seen = with_count(&gateway, &target, seen).await;
     if args.list.is_json() {
         return output::json(&seen.raw);
     }
     let page = Page { verbose: args.verbose, text: String::new() };
     Ok(output::print(&page.render(&seen, &gateway, &target))?)
+}
+
+async fn show_scaling(args: &Args, gateway: &Gateway, target: &Target) -> Result<()> {
+    let Some(raw) = gateway.scaling(&target.name, &target.namespace).await? else {
+        let hint = "only Flint's gateway does; see `faas version`";
+        return Err(hinted("this gateway does not tell how it scales".to_owned(), hint));
+    };
+    match args.list.is_json() {
+        true => output::json(&raw),
+        false => Ok(output::print(&scaling::page(&raw)?)?),
+    }
 }
 
 /// There is no such function.

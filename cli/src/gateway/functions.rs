@@ -40,6 +40,18 @@ impl Gateway {
         Seen::from_value(answer.json(&what)?).context(what).map(Some)
     }
 
+    /// How a function is scaled; `None` when the gateway does not tell.
+    pub async fn scaling(&self, name: &str, namespace: &str) -> Result<Option<Value>> {
+        let what = format!("cannot read how function {name} is scaled");
+        let path = format!("/system/function/{}/scaling", segment(name));
+        let request = self.request(Method::GET, &path).query(&in_namespace(namespace));
+        let answer = self.ask(request).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        answer.success(&what)?.json(&what).map(Some)
+    }
+
     /// Sends a function: POST creates, PUT updates. The status is the caller's to judge.
     pub async fn put_function(
         &self,

@@ -53,6 +53,27 @@ fn describe_shows_one_function_with_the_count_of_the_list() {
 }
 
 #[test]
+fn describe_tells_how_a_function_is_scaled() {
+    let gateway = Gateway::new(|r| match &*r.path {
+        "/system/function/b?usage=1&namespace=dev" | "/system/function/old?usage=1" => {
+            (200, r#"{"name":"b","image":"flint/b:1"}"#)
+        }
+        "/system/function/b/scaling?namespace=dev" => (
+            200,
+            r#"{"name":"b","replicas":3,"decisions":[{"last":"2026-01-02T03:04:05Z","count":7,
+                "decision":{"cause":"load","from":1,"to":3,"reason":"more load"}}]}"#,
+        ),
+        _ => (404, ""),
+    });
+    let home = Home::new(&gateway.url);
+    let run = home.run("describe b -n dev --scaling");
+    assert!(run.good().contains("2026-01-02 03:04:05  7      load   1 -> 3"), "{}", run.good());
+    assert!(home.run("describe b.dev --scaling --json").good().contains("\"count\": 7"));
+    home.run("describe old --scaling").bad(1, &["does not tell how it scales", "hint: "]);
+    home.run("describe gone --scaling").bad(1, &["error: no such function: gone"]);
+}
+
+#[test]
 fn the_stack_says_in_which_namespace_a_function_is() {
     let gateway = Gateway::always(200, r#"{"name":"b","image":"i","invocationCount":0}"#);
     let stack = "provider: {name: openfaas}\nfunctions: {b: {image: i, namespace: dev}}\n";

@@ -146,11 +146,11 @@ async fn in_time(
     }
 }
 
-fn synced(api: &super::Api) -> Result<()> {
+pub(super) fn synced(api: &super::Api) -> Result<()> {
     if api.directory.is_synced() { Ok(()) } else { Err(Error::Starting) }
 }
 
-fn not_found(name: &Name) -> Error {
+pub(super) fn not_found(name: &Name) -> Error {
     ProviderError::NotFound(format!("function {name}")).into()
 }
 

@@ -7,6 +7,7 @@ mod info;
 mod logs;
 mod namespaces;
 mod scale;
+mod scaling;
 mod secrets;
 
 use std::sync::Arc;
@@ -61,6 +62,7 @@ pub fn router(api: Arc<Api>, credentials: Option<Credentials>) -> Router {
                 .delete(functions::remove),
         )
         .route("/system/function/{name}", get(functions::status))
+        .route("/system/function/{name}/scaling", get(scaling::show))
         .route("/system/scale-function/{name}", post(scale::scale))
         .route("/system/alert", post(alert::alert))
         .route(

@@ -39,6 +39,9 @@ pub enum StartError {
     /// The metrics cannot be registered.
     #[error(transparent)]
     Metrics(#[from] prometheus::Error),
+    /// No client for Prometheus can be made.
+    #[error("Prometheus cannot be asked: {0}")]
+    Prometheus(#[from] reqwest::Error),
     /// The kernel gave no threads or signals.
     #[error(transparent)]
     Io(#[from] std::io::Error),

@@ -32,13 +32,19 @@ pub(super) struct Farewell {
     /// What must not go on when another gateway is in charge.
     pub(super) tasks: JoinSet<()>,
     pub(super) leaving: Leaving,
-    /// How long calls in flight may take.
-    pub(super) drain: Duration,
-    /// What is told to whoever sends clients here, and how long they may take to heed it.
-    pub(super) readiness: Readiness,
-    pub(super) delay: Duration,
+    pub(super) manner: Manner,
     /// The sockets that the next gateway is given.
     pub(super) doubles: Vec<Given>,
+}
+
+/// How gently it ends.
+pub(super) struct Manner {
+    /// What is told to whoever sends clients here.
+    pub(super) readiness: Readiness,
+    /// How long they may take to heed it.
+    pub(super) delay: Duration,
+    /// How long calls in flight may take.
+    pub(super) drain: Duration,
 }
 
 impl Farewell {
@@ -55,18 +61,19 @@ impl Farewell {
     }
 
     async fn stop(self, mut stop: StopSignals) {
-        self.readiness.withdraw();
-        if !self.delay.is_zero() {
-            let ms = self.delay.as_millis();
+        let Manner { readiness, delay, drain } = self.manner;
+        readiness.withdraw();
+        if !delay.is_zero() {
+            let ms = delay.as_millis();
             tracing::info!(
                 "told to stop: not ready any more, {ms} ms until no new calls are taken"
             );
             tokio::select! {
-                () = tokio::time::sleep(self.delay) => (),
+                () = tokio::time::sleep(delay) => (),
                 () = stop.wait() => (),
             }
         }
-        let Self { backend, trigger, threads, mut tasks, drain, state, doubles, .. } = self;
+        let Self { backend, trigger, threads, mut tasks, state, doubles, .. } = self;
         // Clients that connect from now on are to be refused at once.
         drop(doubles);
         let ms = drain.as_millis();

@@ -4,27 +4,27 @@ mod error;
 mod files;
 mod leave;
 mod metrics;
+mod scaling;
 mod signals;
 mod sockets;
 mod threads;
 
-use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use provider::Calls;
 use provider::bundle::Store;
-use relay::{Places, ServeOptions, Tls};
+use relay::Tls;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 pub use self::error::StartError;
-use self::leave::Farewell;
+use self::leave::{Farewell, Manner};
 use self::metrics::Readiness;
 use self::signals::StopSignals;
 use self::sockets::{Sockets, must_all_be_free};
-use self::threads::{Seed, relay_calls};
+use self::threads::{Seed, relay_calls, serve_options};
 use crate::api::bundles::Bundles;
 use crate::api::{self, Api};
 use crate::auth::Credentials;
@@ -32,10 +32,9 @@ use crate::backend::{self, Backend};
 use crate::call::Shared;
 use crate::config::{Config, ProviderKind};
 use crate::directory::Directory;
-use crate::handover::{Desk, Leaving, Predecessor, back_door};
-use crate::limits::Clients;
+use crate::handover::{Desk, Leaving, Predecessor};
 use crate::metrics::Metrics;
-use crate::scaling::{Bounds, Scaler};
+use crate::scaling::{Autoscaler, Scaler};
 use crate::state::StateDir;
 use crate::sweep::sweep;
 use crate::tls;
@@ -114,7 +113,7 @@ async fn serve(
     wait_for_sync(&directory).await;
     let (runtime, leaving) = (Handle::current(), Leaving::default());
     let scaler = Scaler::new(provider.clone(), directory.clone(), runtime.clone());
-    let scaler = Arc::new(scaler.until(leaving.clone()).within(bounds(&config)));
+    let scaler = Arc::new(scaler.until(leaving.clone()).within(scaling::bounds(&config)));
     let (trigger, shutdown) = relay::shutdown();
     let api = Api {
         provider,
@@ -125,31 +124,24 @@ async fn serve(
         writes: Default::default(),
     };
     let router = api::router(Arc::new(api), credentials);
-    let clients = &config.clients;
     let shared = Arc::new(Shared {
         directory: directory.clone(),
         scaler,
         scale_from_zero: config.scale_from_zero,
         access_log: config.access_log,
-        clients: clients
-            .client_rate
-            .map(|rate| Clients::new(rate, clients.trusted_proxies.clone())),
+        clients: config.clients.limit(),
         leaving: leaving.clone(),
     });
     if let Some(store) = bundles {
-        tasks.spawn(sweep_when_synced(store, directory));
+        tasks.spawn(sweep_when_synced(store, directory.clone()));
     }
-    let mut sockets =
-        Sockets::bind(&config, backend.functions_ip, tls.as_ref(), predecessor.as_mut())?;
-    if predecessor.is_some() {
-        sockets.add_back_door(&back_door(state.path()))?;
-    }
+    let place = (backend.functions_ip, state.path());
+    let sockets = Sockets::bind(&config, place, tls.as_ref(), predecessor.as_mut())?;
     let announcement = sockets.announcement()?;
     let Sockets { threads, metrics: listener, doubles } = sockets;
     let readiness = Readiness::default();
     metrics::serve(listener, metrics, (shutdown.clone(), readiness.clone()))?;
-    let count = threads.iter().map(Vec::len).sum();
-    let options = serve_options(&config, count);
+    let options = serve_options(&config, &threads);
     let seeds = threads.into_iter().map(|sockets| Seed {
         sockets,
         options: options.clone(),
@@ -162,24 +154,16 @@ async fn serve(
     if let Some(tls) = tls {
         tasks.spawn(follow_certificate(tls));
     }
+    let options = scaling::options(&config, predecessor.is_some());
+    let autoscaler = Autoscaler::new(directory.clone(), shared.scaler.clone(), options)?;
+    tasks.spawn(autoscaler.run(leaving.clone()));
     let desk = Desk::open(state.path(), config.takeover_timeout)?;
     print!("{announcement}");
     if let Some(predecessor) = predecessor {
         predecessor.serving().await;
     }
-    let (drain, delay) = (config.write_timeout, config.shutdown_delay);
-    let farewell = Farewell {
-        backend,
-        state,
-        trigger,
-        threads,
-        tasks,
-        leaving,
-        drain,
-        readiness,
-        delay,
-        doubles,
-    };
+    let manner = Manner { drain: config.write_timeout, delay: config.shutdown_delay, readiness };
+    let farewell = Farewell { backend, state, trigger, threads, tasks, leaving, manner, doubles };
     farewell.wait(stop, &desk).await;
     Ok(())
 }
@@ -208,24 +192,4 @@ async fn follow_certificate(tls: Tls) {
 async fn sweep_when_synced(store: Arc<Store>, directory: Arc<Directory>) {
     directory.synced().await;
     sweep(store).await;
-}
-
-fn bounds(config: &Config) -> Bounds {
-    let usual = Bounds::default();
-    Bounds {
-        starts: config.max_concurrent_starts.map_or(usual.starts, NonZeroUsize::get),
-        replicas: config.max_replicas.map(NonZeroU32::get),
-    }
-}
-
-/// What the servers on so many sockets are told.
-fn serve_options(config: &Config, sockets: usize) -> ServeOptions {
-    let base = ServeOptions {
-        header_timeout: config.read_timeout,
-        idle_timeout: config.read_timeout,
-        drain_timeout: config.write_timeout,
-        ..ServeOptions::default()
-    };
-    let most = config.clients.max_connections.map_or_else(files::for_clients, usize::from);
-    config.clients.serve_options(base, Places::new(most.saturating_add(sockets)))
 }

@@ -9,7 +9,7 @@ use relay::{Listener, Tls};
 
 use super::error::StartError;
 use crate::config::Config;
-use crate::handover::{Given, Predecessor, Role, open_door};
+use crate::handover::{Given, Predecessor, Role, back_door, open_door};
 use crate::holder;
 
 /// The port at which functions reach the gateway (design, section 5).
@@ -57,38 +57,16 @@ impl Sockets {
     /// when that is elsewhere.
     pub(super) fn bind(
         config: &Config,
-        functions_ip: IpAddr,
+        (functions_ip, state_dir): (IpAddr, &Path),
         tls: Option<&Tls>,
         predecessor: Option<&mut Predecessor>,
     ) -> Result<Self, StartError> {
+        let has_predecessor = predecessor.is_some();
         let mut binder = Binder { config, predecessor, doubles: Vec::new() };
         let metrics = binder.metrics(config.listen_metrics())?;
-        let mut threads: Vec<Vec<Socket>> = Vec::new();
-        if let Some((address, tls)) = config.listen_tls().zip(tls) {
-            let listeners = binder.calls(Role::Tls, address)?;
-            let socket = |listener| vec![Socket::Tls(listener, tls.clone())];
-            threads.extend(listeners.into_iter().map(socket));
-        }
-        let Some(address) = config.listen_plain() else {
-            return Ok(Self { threads, metrics, doubles: binder.doubles });
-        };
-        for (index, listener) in binder.calls(Role::Calls, address)?.into_iter().enumerate() {
-            if index >= threads.len() {
-                threads.push(Vec::new());
-            }
-            threads[index].push(Socket::Plain(listener));
-        }
-        let covered = |ip: IpAddr| {
-            config.port == FUNCTIONS_PORT && (address.ip().is_unspecified() || address.ip() == ip)
-        };
-        if !covered(functions_ip) {
-            let address = SocketAddr::new(functions_ip, FUNCTIONS_PORT);
-            match binder.functions(address) {
-                Ok(listener) => threads.push(vec![Socket::Plain(listener)]),
-                Err(error) => {
-                    tracing::warn!(%address, %error, "functions cannot call each other: cannot listen");
-                }
-            }
+        let mut threads = binder.threads(config, functions_ip, tls)?;
+        if has_predecessor {
+            threads.push(vec![Socket::BackDoor(open_door(&back_door(state_dir))?)]);
         }
         Ok(Self { threads, metrics, doubles: binder.doubles })
     }
@@ -106,16 +84,46 @@ impl Sockets {
         };
         self.threads.first().map_or(Ok(String::new()), |sockets| sockets.iter().map(line).collect())
     }
-
-    /// Lets the gateway before this one pass calls on.
-    pub(super) fn add_back_door(&mut self, path: &Path) -> io::Result<()> {
-        let listener = open_door(path)?;
-        self.threads.push(vec![Socket::BackDoor(listener)]);
-        Ok(())
-    }
 }
 
 impl Binder<'_> {
+    /// The sockets of each thread.
+    fn threads(
+        &mut self,
+        config: &Config,
+        functions_ip: IpAddr,
+        tls: Option<&Tls>,
+    ) -> Result<Vec<Vec<Socket>>, StartError> {
+        let mut threads: Vec<Vec<Socket>> = Vec::new();
+        if let Some((address, tls)) = config.listen_tls().zip(tls) {
+            let listeners = self.calls(Role::Tls, address)?;
+            let socket = |listener| vec![Socket::Tls(listener, tls.clone())];
+            threads.extend(listeners.into_iter().map(socket));
+        }
+        let Some(address) = config.listen_plain() else {
+            return Ok(threads);
+        };
+        for (index, listener) in self.calls(Role::Calls, address)?.into_iter().enumerate() {
+            if index >= threads.len() {
+                threads.push(Vec::new());
+            }
+            threads[index].push(Socket::Plain(listener));
+        }
+        let covered = |ip: IpAddr| {
+            config.port == FUNCTIONS_PORT && (address.ip().is_unspecified() || address.ip() == ip)
+        };
+        if !covered(functions_ip) {
+            let address = SocketAddr::new(functions_ip, FUNCTIONS_PORT);
+            match self.functions(address) {
+                Ok(listener) => threads.push(vec![Socket::Plain(listener)]),
+                Err(error) => {
+                    tracing::warn!(%address, %error, "functions cannot call each other: cannot listen");
+                }
+            }
+        }
+        Ok(threads)
+    }
+
     /// One socket a thread.
     fn calls(&mut self, role: Role, address: SocketAddr) -> Result<Vec<TcpListener>, StartError> {
         let threads = self.config.threads.map_or_else(relay::threads::per_core, usize::from);

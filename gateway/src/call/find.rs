@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use provider::Slot;
+use provider::{Replica, Slot, State};
 use relay::Target;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -135,7 +135,7 @@ impl Caller {
         changed: &mut watch::Receiver<()>,
         deadline: Instant,
     ) -> Result<()> {
-        if is_crashing(now) {
+        if is_hopeless(now) {
             return Err(not_ready(now));
         }
         if !self.shared.leaving.is_serving() {
@@ -180,10 +180,14 @@ async fn free_slot(
     }
 }
 
-fn is_crashing(entry: &Entry) -> bool {
-    let replicas = &entry.status.replicas;
-    !replicas.is_empty()
-        && replicas.iter().all(|replica| replica.restarts >= CRASHING)
+/// Whether it is known that nothing gets ready by waiting: all that is there to get ready has ended
+/// again and again, or never listened. What sleeps is woken first.
+fn is_hopeless(entry: &Entry) -> bool {
+    let starting = || entry.status.replicas.iter().filter(|r| r.state == State::Starting);
+    let fails = |r: &Replica| r.restarts >= CRASHING || !r.trouble.is_empty();
+    starting().next().is_some()
+        && starting().all(fails)
+        && !entry.is_asleep()
         && !entry.live.was_ready_within(RECENTLY)
 }
 

@@ -10,6 +10,7 @@ use provider::Rate;
 use relay::{BodyRate, Places, ServeOptions};
 
 use super::{ConfigError, bytes, duration};
+use crate::limits::Clients;
 
 /// How much waiting for a body is looked at together.
 const BODY_WINDOW: Duration = Duration::from_secs(10);
@@ -62,7 +63,7 @@ pub struct ClientArgs {
 
 impl ClientArgs {
     /// What the servers of all threads are told; `base` has what is no matter of clients.
-    pub fn serve_options(&self, base: ServeOptions, places: Places) -> ServeOptions {
+    pub fn serve_options(&self, base: &ServeOptions, places: Places) -> ServeOptions {
         let rate = |bytes_per_second| BodyRate { bytes_per_second, window: BODY_WINDOW };
         ServeOptions {
             max_head_bytes: self.max_header_size as usize,
@@ -70,8 +71,14 @@ impl ClientArgs {
             min_body_rate: self.min_body_rate.map(rate),
             write_stall_timeout: self.write_stall_timeout,
             places: Some(places),
-            ..base
+            ..base.clone()
         }
+    }
+
+    /// How many calls each client may make, when that is limited.
+    pub fn limit(&self) -> Option<Clients> {
+        let rate = self.client_rate?;
+        Some(Clients::new(rate, self.trusted_proxies.clone()))
     }
 
     /// Checks what one flag alone cannot know.

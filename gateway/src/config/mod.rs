@@ -1,6 +1,7 @@
 //! What the gateway is told: flags, each also a variable (contract 1.2).
 
 mod clients;
+mod scaling;
 mod tls;
 
 use std::ffi::OsStr;
@@ -14,6 +15,7 @@ use provider::bundle::Limits;
 use rustix::fs::Access;
 
 pub use self::clients::ClientArgs;
+pub use self::scaling::ScalingArgs;
 pub use self::tls::{PlainHttp, TlsArgs};
 
 /// The file name of the watchdog.
@@ -153,6 +155,9 @@ pub struct Config {
     /// What clients may do.
     #[command(flatten)]
     pub clients: ClientArgs,
+    /// Scaling by load.
+    #[command(flatten)]
+    pub scaling: ScalingArgs,
 
     /// TLS.
     #[command(flatten)]
@@ -265,6 +270,7 @@ impl Config {
         }
         self.tls.validate([self.port, self.metrics_port])?;
         self.clients.validate()?;
+        self.scaling.validate()?;
         let timeouts = [
             ("read_timeout", self.read_timeout),
             ("write_timeout", self.write_timeout),

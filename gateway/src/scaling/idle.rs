@@ -44,6 +44,7 @@ mod tests {
             generation: 1,
             restarts: 0,
             last_exit: String::new(),
+            trouble: String::new(),
         };
         let wanted = |state: &&State| !matches!(state, State::Stopped | State::Draining);
         Status {

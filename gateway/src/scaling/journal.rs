@@ -1,5 +1,6 @@
 //! The last decisions about one function's replicas, with the numbers that made them.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -41,7 +42,7 @@ pub struct Decision {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub frozen: bool,
     /// Why, in words for a person; the same for the same kind of decision, so without numbers.
-    pub reason: String,
+    pub reason: Cow<'static, str>,
     /// The numbers that it was made from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub numbers: Option<Numbers>,
@@ -94,9 +95,14 @@ struct Kept {
 
 impl Decision {
     /// One without numbers, about which nothing is wrong.
-    pub fn new(cause: Cause, from: u32, to: u32, reason: impl Into<String>) -> Self {
+    pub fn new(cause: Cause, from: u32, to: u32, reason: impl Into<Cow<'static, str>>) -> Self {
         let (frozen, numbers, refused) = Default::default();
         Self { cause, from, to, frozen, reason: reason.into(), numbers, refused }
+    }
+
+    /// Whether nothing was to change.
+    fn is_rest(&self) -> bool {
+        self.from == self.to && !self.frozen && self.refused.is_empty()
     }
 
     /// Whether it is the same again, whatever its numbers.
@@ -116,6 +122,11 @@ impl Journal {
         if let Some(last) = kept.records.back_mut().filter(|last| last.what.is_like(&what)) {
             (last.last, last.count, last.what) = (at, last.count + 1, what);
             return;
+        }
+        // Of the times at which nothing was to change the last one is enough: the reasons may go
+        // back and forth, and would drive out the changes.
+        if what.is_rest() {
+            kept.records.pop_back_if(|last| last.what.is_rest());
         }
         if kept.records.len() == MAX_KEPT {
             kept.records.pop_front();
@@ -174,6 +185,18 @@ mod tests {
         assert_eq!(first.what.numbers.as_ref().unwrap().now, Some(4.0));
         journal.write(at(6), Decision { refused: "no room".to_owned(), ..load(1, 2, 80.0) });
         assert_eq!(journal.read().len(), 3, "one that was refused is another one");
+    }
+
+    #[test]
+    fn changes_are_not_driven_out_by_rest() {
+        let journal = Journal::default();
+        journal.write(at(0), load(1, 3, 80.0));
+        for second in 1..100 {
+            let reason = if second % 2 == 0 { "enough" } else { "held" };
+            journal.write(at(second), Decision::new(Cause::Load, 3, 3, reason));
+        }
+        let records = journal.read();
+        assert_eq!((records.len(), records[0].last, records[1].what.to), (2, at(99), 3));
     }
 
     #[test]

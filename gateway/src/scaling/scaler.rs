@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use provider::{Error, Function, Name, Provider, Result, Target};
+use jiff::Timestamp;
+use provider::{Error, Function, Measure, Name, Provider, Result, Scale, Target};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedRwLockReadGuard, watch};
 use tokio::time::{sleep, timeout};
@@ -64,7 +65,23 @@ impl Scaler {
     /// [`Error::Conflict`] says why there are not to be more.
     pub async fn scale(&self, name: &Name, replicas: u32, cause: Cause) -> Result<()> {
         let entry = self.directory.find(name).ok_or_else(|| Error::NotFound(name.to_string()))?;
-        let replicas = entry.status.function.scale()?.clamp(replicas);
+        let replicas = entry.scale.clamp(replicas);
+        let reason = match cause {
+            Cause::Manual => "asked for by hand",
+            Cause::Alert => "asked for by an alert",
+            // Who decides that writes it down, with the numbers.
+            _ => return self.change(&entry, replicas, cause).await,
+        };
+        let decision = Decision::new(cause, entry.status.desired, replicas, reason);
+        // First, so that it is known when the change is seen.
+        entry.live.journal.write(Timestamp::now(), decision.clone());
+        let done = self.change(&entry, replicas, cause).await;
+        note_refusal(&entry, decision, &done);
+        done
+    }
+
+    async fn change(&self, entry: &Entry, replicas: u32, cause: Cause) -> Result<()> {
+        let name = &entry.name;
         let _work = self.work(cause).await?;
         if replicas <= entry.status.desired {
             return self.provider.scale(name, Target::Replicas(replicas)).await;
@@ -127,6 +144,7 @@ impl Scaler {
         let (scaler, name) = (self.clone(), entry.name.clone());
         self.runtime.spawn(async move {
             let raised = scaler.raise(&name).await;
+            scaler.note_call(&name, &raised);
             let failed = raised.is_err();
             if !failed {
                 scaler.until_seen(&name).await;
@@ -146,6 +164,21 @@ impl Scaler {
             }
         });
         receiver
+    }
+
+    /// Writes down that a call started the function, or why it did not.
+    fn note_call(&self, name: &Name, raised: &Result<Option<(Start, Places)>>) {
+        let Some(entry) = self.directory.find(name) else { return };
+        let (to, reason) = match raised {
+            Ok(Some((_, places))) => (places.count, "a call came, and nothing ran"),
+            Ok(None) => (entry.status.desired, "a call came, and the replicas were frozen"),
+            Err(_) => (entry.scale.initial(), "a call came, and nothing ran"),
+        };
+        let decision = Decision::new(Cause::Call, 0, to, reason);
+        match raised {
+            Ok(_) => entry.live.journal.write(Timestamp::now(), decision),
+            Err(error) => note_refusal(&entry, decision, &Err(error.clone())),
+        }
     }
 
     fn woken(&self, name: &Name) {
@@ -179,10 +212,9 @@ impl Scaler {
     /// How many replicas the calls need that wait.
     fn needed(&self, name: &Name) -> Result<u32> {
         let entry = self.directory.find(name).ok_or_else(|| Error::NotFound(name.to_string()))?;
-        let scale = entry.status.function.scale()?;
-        let each = entry.status.function.max_inflight()?.unwrap_or(u32::MAX).max(1);
         let waiting = u32::try_from(entry.live.queue.len()).unwrap_or(u32::MAX);
-        Ok(scale.clamp(waiting.div_ceil(each).max(scale.initial())))
+        let each = entry.status.function.max_inflight()?.unwrap_or_else(|| usual(&entry.scale));
+        Ok(entry.scale.clamp(waiting.div_ceil(each.max(1)).max(entry.scale.initial())))
     }
 
     /// Leave to change something. Who asks by hand or by alert has it: it is a request of the API.
@@ -236,6 +268,19 @@ impl Scaler {
     }
 }
 
+fn note_refusal(entry: &Entry, decision: Decision, done: &Result<()>) {
+    if let Err(error) = done {
+        let refused = Decision { refused: error.to_string(), ..decision };
+        entry.live.journal.write(Timestamp::now(), refused);
+    }
+}
+
 fn left() -> Error {
     Error::Conflict("the gateway is leaving".to_owned())
+}
+
+/// How many calls at a time a replica is meant for that would take any number of them.
+fn usual(scale: &Scale) -> u32 {
+    // A cast from above the greatest number gives the greatest number.
+    if scale.measure == Measure::Capacity { scale.per_replica() as u32 } else { u32::MAX }
 }

@@ -9,9 +9,8 @@ use clap::Parser;
 use gateway::call::{Caller, Shared, route};
 use gateway::config::Config;
 use gateway::directory::Directory;
-use gateway::limits::Clients;
 use gateway::metrics::Metrics;
-use gateway::scaling::Scaler;
+use gateway::scaling::{Bounds, Scaler};
 use provider::fake::Fake;
 use provider::{Address, Calls, Function, Name, Provider};
 use relay::{Listener, Places, ServeOptions};
@@ -24,22 +23,32 @@ pub(crate) struct House {
     pub(crate) calls: Calls,
     pub(crate) directory: Arc<Directory>,
     pub(crate) metrics: Metrics,
+    pub(crate) scaler: Arc<Scaler>,
     address: SocketAddr,
     _stop: relay::Trigger,
 }
 
 impl House {
     pub(crate) async fn new() -> Self {
-        Self::with(&[]).await
+        Self::build(&[], Bounds::default()).await
+    }
+
+    /// One whose functions are bounded so.
+    pub(crate) async fn within(bounds: Bounds) -> Self {
+        Self::build(&[], bounds).await
     }
 
     /// One whose clients are bounded by these flags.
     pub(crate) async fn with(flags: &[&str]) -> Self {
+        Self::build(flags, Bounds::default()).await
+    }
+
+    async fn build(flags: &[&str], bounds: Bounds) -> Self {
         let config = Config::parse_from(std::iter::once(&"faas-gateway").chain(flags));
         config.validate().unwrap();
         let flags = &config.clients;
         let places = flags.max_connections.map_or(usize::MAX, usize::from);
-        let options = flags.serve_options(ServeOptions::default(), Places::new(places));
+        let options = flags.serve_options(&ServeOptions::default(), Places::new(places));
         let calls = Calls::default();
         let fake = Fake::new(Address::Tcp(upstream()), calls.clone());
         let metrics = Metrics::new().unwrap();
@@ -51,18 +60,17 @@ impl House {
         });
         directory.synced().await;
         let scaler = Scaler::new(fake.clone(), directory.clone(), Handle::current());
+        let scaler = Arc::new(scaler.within(bounds));
         let shared = Shared {
             directory: directory.clone(),
-            scaler: Arc::new(scaler),
+            scaler: scaler.clone(),
             scale_from_zero: true,
             access_log: false,
-            clients: flags
-                .client_rate
-                .map(|rate| Clients::new(rate, flags.trusted_proxies.clone())),
+            clients: flags.limit(),
             leaving: Default::default(),
         };
         let (address, stop) = serve(Arc::new(shared), options);
-        Self { fake, calls, directory, metrics, address, _stop: stop }
+        Self { fake, calls, directory, metrics, scaler, address, _stop: stop }
     }
 
     pub(crate) async fn deploy(&self, body: &str) -> Name {

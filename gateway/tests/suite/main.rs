@@ -9,3 +9,4 @@ mod refusals;
 mod slots;
 mod tls;
 mod upstream;
+mod wakes;

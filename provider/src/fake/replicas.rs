@@ -1,5 +1,7 @@
 //! How the fake starts, updates, scales and drains replicas.
 
+use std::collections::BTreeSet;
+
 use super::{DRAIN, Error, Fake, Function, Name, Replica, Result, State, Status, Target, World};
 use super::{Timestamp, script};
 
@@ -41,32 +43,51 @@ impl Fake {
         let Some(mut status) = world.functions.remove(name) else {
             return Err(Error::NotFound(name.to_string()));
         };
+        let mut grown = false;
         match to {
-            Target::Frozen => script::turn(&mut status, State::Ready, State::Frozen),
+            Target::Frozen => {
+                if let Some(busy) = self.busy(&status) {
+                    world.functions.insert(name.clone(), status);
+                    return Err(Error::Conflict(format!("{busy} has calls in flight")));
+                }
+                script::turn(&mut status, State::Ready, State::Frozen);
+            }
             Target::Replicas(count) => {
                 script::turn(&mut status, State::Frozen, State::Ready);
                 status.desired = count;
-                world.grow(name, &mut status);
+                grown = world.grow(name, &mut status);
                 self.shrink(name, &mut status);
             }
         }
         world.functions.insert(name.clone(), status);
         drop(world);
-        if !held {
+        if grown && !held {
             self.make_ready(name);
         }
         self.publish(name);
         Ok(())
     }
 
-    /// Marks the replicas beyond the wanted number as draining, oldest first, and lets them go.
+    /// A replica that takes calls and has some.
+    fn busy(&self, status: &Status) -> Option<String> {
+        let busy = |r: &&Replica| self.0.calls.counter(&r.id).in_flight() > 0;
+        status.ready().find(busy).map(|replica| replica.id.clone())
+    }
+
+    /// Marks the replicas of each generation beyond the wanted number as draining, oldest first, and
+    /// lets them go.
     fn shrink(&self, name: &Name, status: &mut Status) {
-        let active = status.replicas.iter().filter(|r| r.state != State::Draining).count();
-        let surplus = active.saturating_sub(status.desired as usize);
-        let victims = status.replicas.iter_mut().filter(|r| r.state != State::Draining);
-        for replica in victims.take(surplus) {
-            replica.state = State::Draining;
-            self.let_go(name, &replica.id);
+        let active = |r: &&Replica| r.state != State::Draining;
+        let generations: BTreeSet<_> =
+            status.replicas.iter().filter(active).map(|r| r.generation).collect();
+        for generation in generations {
+            let of = |r: &Replica| r.state != State::Draining && r.generation == generation;
+            let count = status.replicas.iter().filter(|r| of(r)).count();
+            let surplus = count.saturating_sub(status.desired as usize);
+            for replica in status.replicas.iter_mut().filter(|r| of(r)).take(surplus) {
+                replica.state = State::Draining;
+                self.let_go(name, &replica.id);
+            }
         }
     }
 
@@ -85,13 +106,15 @@ impl Fake {
 }
 
 impl World {
-    fn grow(&mut self, name: &Name, status: &mut Status) {
+    /// Adds what is missing; `true` when anything was.
+    fn grow(&mut self, name: &Name, status: &mut Status) -> bool {
         let wanted = status.generation;
         let of_wanted = |r: &&Replica| r.generation == wanted && r.state != State::Draining;
         let have = status.replicas.iter().filter(of_wanted).count();
         for _ in have..status.desired as usize {
             status.replicas.push(self.new_replica(name, wanted));
         }
+        have < status.desired as usize
     }
 
     fn new_replica(&mut self, name: &Name, generation: u64) -> Replica {
@@ -103,6 +126,7 @@ impl World {
             generation,
             restarts: 0,
             last_exit: String::new(),
+            trouble: String::new(),
         }
     }
 }

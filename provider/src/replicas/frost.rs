@@ -85,8 +85,8 @@ impl Core {
     fn change_all(self: &Arc<Self>, name: &Name, all: &[&str], change: impl Fn(&mut Member)) {
         self.update(name, |group: &mut Group| {
             let chosen = group.members.iter_mut().filter(|(id, _)| all.contains(&id.as_str()));
-            // One that ended meanwhile is not frozen.
-            let up = chosen.filter(|(_, m)| m.seen.phase == Phase::Running);
+            // One that ended meanwhile is not frozen; that it is may have been seen already.
+            let up = chosen.filter(|(_, m)| matches!(m.seen.phase, Phase::Running | Phase::Paused));
             up.for_each(|(_, member)| change(member));
         });
     }

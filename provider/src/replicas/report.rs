@@ -38,6 +38,7 @@ fn replica(member: &Member, serving: Option<u64>) -> Replica {
         generation: member.generation(),
         restarts: member.seen.restarts,
         last_exit: member.last_exit.clone(),
+        trouble: member.trouble.clone(),
     }
 }
 

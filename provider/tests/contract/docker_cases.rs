@@ -12,7 +12,7 @@ use provider::{
 use crate::engine::{self, get};
 use crate::on_docker::{OnDocker, SpecialCase};
 use crate::support::{Backend, Watcher, address, deploy, in_state, name, scale, soon};
-use crate::{registry, takeover};
+use crate::{registry, spares, takeover};
 
 /// The cases that only Docker must pass.
 pub(crate) fn all() -> Vec<(&'static str, SpecialCase)> {
@@ -38,6 +38,7 @@ pub(crate) fn all() -> Vec<(&'static str, SpecialCase)> {
         docker_cases::what_others_do_to_containers_is_seen,
         docker_cases::two_gateways_do_not_disturb_each_other,
         docker_cases::a_given_away_address_stays,
+        spares::what_is_made_beforehand_is_started_when_it_is_wanted,
         registry::images_are_pulled_with_credentials,
         takeover::a_new_gateway_takes_a_rollout_over,
         takeover::a_removal_outlives_its_gateway,

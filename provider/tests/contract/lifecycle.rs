@@ -159,6 +159,59 @@ pub(crate) async fn frozen_and_back(backend: Arc<dyn Backend>) {
     watcher.until(&echo, |s| s.desired == 0 && down(s)).await;
 }
 
+pub(crate) async fn all_is_frozen_or_nothing_and_all_comes_back(backend: Arc<dyn Backend>) {
+    let provider = backend.provider();
+    let mut watcher = Watcher::new(&provider).await;
+    let echo = name("echo");
+    deploy(&*backend, &mut watcher, &backend.good("echo", "v1")).await;
+    scale(&*backend, &echo, 3).await;
+    let three = watcher.settled(&echo, 3).await;
+    let counters: Vec<_> = three.replicas.iter().map(|r| backend.calls().counter(&r.id)).collect();
+    let call = counters[1].enter().unwrap();
+    let error = provider.scale(&echo, Target::Frozen).await.unwrap_err();
+    assert!(matches!(&error, Error::Conflict(text) if text.contains("in flight")), "{error}");
+    watcher.settled(&echo, 3).await;
+    assert!(counters.iter().all(|counter| counter.enter().is_some()), "all take calls as before");
+    drop(call);
+
+    for _again in 0..2 {
+        provider.scale(&echo, Target::Frozen).await.unwrap();
+        let frozen = watcher.until(&echo, |s| in_state(s, State::Frozen) == 3).await;
+        assert_eq!((frozen.ready().count(), frozen.desired), (0, 3));
+        scale(&*backend, &echo, 3).await;
+        let back = watcher.settled(&echo, 3).await;
+        assert_eq!(back.replicas, three.replicas, "they are the same replicas");
+        assert!(counters.iter().all(|counter| counter.enter().is_some()));
+    }
+}
+
+pub(crate) async fn what_is_frozen_is_updated_and_removed(backend: Arc<dyn Backend>) {
+    let provider = backend.provider();
+    let mut watcher = Watcher::new(&provider).await;
+    let echo = name("echo");
+    deploy(&*backend, &mut watcher, &backend.good("echo", "v1")).await;
+    provider.scale(&echo, Target::Frozen).await.unwrap();
+    watcher.until(&echo, |s| in_state(s, State::Frozen) == 1).await;
+    // While the new one gets ready, the old one is thawed by whoever calls.
+    let held = backend.apply_held("echo", "v2").await;
+    watcher.until(&echo, |s| s.generation == held.generation).await;
+    scale(&*backend, &echo, 1).await;
+    watcher.until(&echo, |s| s.ready().any(|r| r.generation < held.generation)).await;
+    backend.release(&echo).await;
+    let new = watcher.settled(&echo, 1).await;
+    assert_eq!((new.generation, new.replicas.len()), (held.generation, 1));
+    for version in ["v3", "v4"] {
+        provider.scale(&echo, Target::Frozen).await.unwrap();
+        watcher.until(&echo, |s| in_state(s, State::Frozen) == 1).await;
+        let status = deploy(&*backend, &mut watcher, &backend.good("echo", version)).await;
+        assert_eq!((status.replicas.len(), &*status.function.env_vars["VERSION"]), (1, version));
+    }
+    provider.scale(&echo, Target::Frozen).await.unwrap();
+    provider.remove(&echo).await.unwrap();
+    watcher.until_gone(&echo).await;
+    assert_eq!(backend.leftovers().await, Vec::<String>::new());
+}
+
 pub(crate) async fn removal_leaves_nothing(backend: Arc<dyn Backend>) {
     let provider = backend.provider();
     let mut watcher = Watcher::new(&provider).await;

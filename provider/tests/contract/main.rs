@@ -16,6 +16,7 @@ mod on_process;
 mod process_cases;
 mod process_takeover;
 mod registry;
+mod spares;
 mod support;
 mod takeover;
 

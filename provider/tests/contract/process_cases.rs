@@ -14,6 +14,7 @@ use provider::{
 
 use crate::engine::get;
 use crate::on_process::{OnProcess, SpecialCase, fixture_config, kill};
+use crate::spares::what_is_made_beforehand_is_started_when_it_is_wanted;
 use crate::support::{Backend, Watcher, address, deploy, in_state, name, scale, soon};
 
 pub(crate) fn all() -> Vec<(&'static str, SpecialCase)> {
@@ -40,6 +41,7 @@ pub(crate) fn all() -> Vec<(&'static str, SpecialCase)> {
         a_removal_takes_everything_along,
         what_is_frozen_gets_no_processor,
         two_gateways_do_not_disturb_each_other,
+        what_is_made_beforehand_is_started_when_it_is_wanted,
     ]
 }
 

@@ -54,6 +54,8 @@ pub(crate) fn cases() -> Vec<(&'static str, Case)> {
         lifecycle::scaling_adds_and_drains_replicas,
         lifecycle::zero_keeps_the_function_and_back,
         lifecycle::frozen_and_back,
+        lifecycle::all_is_frozen_or_nothing_and_all_comes_back,
+        lifecycle::what_is_frozen_is_updated_and_removed,
         lifecycle::removal_leaves_nothing,
         lifecycle::namespaces_keep_functions_apart,
         cases::what_is_not_there_is_not_found,

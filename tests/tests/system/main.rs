@@ -14,5 +14,6 @@ mod handover;
 mod input;
 mod protocols;
 mod restarts;
+mod scaling;
 mod templates;
 mod timeouts;
