@@ -33,6 +33,7 @@ use crate::call::Shared;
 use crate::config::{Config, ProviderKind};
 use crate::directory::Directory;
 use crate::handover::{Desk, Leaving, Predecessor};
+use crate::limits::Clients;
 use crate::metrics::Metrics;
 use crate::scaling::{Autoscaler, Scaler};
 use crate::state::StateDir;
@@ -129,7 +130,7 @@ async fn serve(
         scaler,
         scale_from_zero: config.scale_from_zero,
         access_log: config.access_log,
-        clients: config.clients.limit(),
+        clients: Clients::limited(config.clients.client_rate, &config.clients.trusted_proxies),
         leaving: leaving.clone(),
     });
     if let Some(store) = bundles {

@@ -10,7 +10,6 @@ use provider::Rate;
 use relay::{BodyRate, Places, ServeOptions};
 
 use super::{ConfigError, bytes, duration};
-use crate::limits::Clients;
 
 /// How much waiting for a body is looked at together.
 const BODY_WINDOW: Duration = Duration::from_secs(10);
@@ -73,12 +72,6 @@ impl ClientArgs {
             places: Some(places),
             ..base.clone()
         }
-    }
-
-    /// How many calls each client may make, when that is limited.
-    pub fn limit(&self) -> Option<Clients> {
-        let rate = self.client_rate?;
-        Some(Clients::new(rate, self.trusted_proxies.clone()))
     }
 
     /// Checks what one flag alone cannot know.

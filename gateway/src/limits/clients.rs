@@ -44,6 +44,11 @@ impl Clients {
         Self { rate, pace: Pace::new(rate), proxies, begin, addresses }
     }
 
+    /// The same, when there is a rate.
+    pub fn limited(rate: Option<Rate>, proxies: &[IpNet]) -> Option<Self> {
+        rate.map(|rate| Self::new(rate, proxies.to_vec()))
+    }
+
     /// Takes a call that comes now. Processes of this machine that call over a unix socket are not
     /// limited: that is a gateway that leaves, and has taken the call.
     ///

@@ -9,6 +9,7 @@ use clap::Parser;
 use gateway::call::{Caller, Shared, route};
 use gateway::config::Config;
 use gateway::directory::Directory;
+use gateway::limits::Clients;
 use gateway::metrics::Metrics;
 use gateway::scaling::{Bounds, Scaler};
 use provider::fake::Fake;
@@ -66,7 +67,7 @@ impl House {
             scaler: scaler.clone(),
             scale_from_zero: true,
             access_log: false,
-            clients: flags.limit(),
+            clients: Clients::limited(flags.client_rate, &flags.trusted_proxies),
             leaving: Default::default(),
         };
         let (address, stop) = serve(Arc::new(shared), options);
