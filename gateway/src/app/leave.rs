@@ -112,7 +112,7 @@ async fn succeed(mut visitor: Visitor, desk: &Desk, doubles: &[Given]) -> io::Re
     for _ in 0..MAX_AGAIN {
         let Err(error) = visitor.succeed().await else { return Ok(()) };
         tracing::error!(pid = visitor.pid(), %error, "the new gateway failed: starting this one again");
-        visitor.kill().await;
+        visitor.end(&error).await;
         start_again()?;
         visitor = timeout(AGAIN, desk.visitor(doubles)).await?;
     }

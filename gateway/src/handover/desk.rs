@@ -17,8 +17,8 @@ use super::{RELEASE, RELEASED, SERVING, SOCKET_FILE};
 
 /// How long a new gateway may take to look at what it was given.
 const LOOK: Duration = Duration::from_secs(60);
-/// How long the kernel may take to end one that is killed.
-const DEATH: Duration = Duration::from_secs(10);
+/// How long one may take to end that has failed.
+const DEATH: Duration = Duration::from_secs(2);
 
 /// Where a gateway can be asked for its place. The file stays when this is dropped: by then it may
 /// be the next gateway's.
@@ -103,12 +103,15 @@ impl Visitor {
         self.link.expect(SERVING, self.patience).await
     }
 
-    /// Ends it: one that hangs has the state folder, and would keep it from others.
-    pub async fn kill(&self) {
-        // One that has ended is no error.
-        let _ = pidfd_send_signal(self.process.get_ref(), Signal::KILL);
+    /// Waits for the end of one that failed: until then it has the state folder, which the next one
+    /// needs. One that hangs is killed.
+    pub async fn end(&self, error: &io::Error) {
+        if error.kind() == io::ErrorKind::TimedOut {
+            // One that has ended is no error.
+            let _ = pidfd_send_signal(self.process.get_ref(), Signal::KILL);
+        }
         if timeout(DEATH, self.process.readable()).await.is_err() {
-            tracing::error!(pid = self.pid(), "the new gateway does not end");
+            tracing::warn!(pid = self.pid(), "the new gateway has not ended");
         }
     }
 }
