@@ -123,31 +123,24 @@ pub(super) async fn alert(State(api): Shared, body: Body) -> Result<Response> {
 
 type Scaling = tokio::task::JoinHandle<provider::Result<()>>;
 
-/// Begins what an alert asks for. `None` when its function is not there.
+/// Begins what an alert asks for. `None` when that is nothing, or its function is not there.
 fn begin(api: &Arc<Api>, alert: &Alert) -> Option<Scaling> {
     let entry = api.directory.find(&alert.function()?)?;
-    let (to, is_firing) = (alert.wanted(entry.status.desired, &entry.scale), alert.is_firing());
+    let to = alert.wanted(entry.status.desired, &entry.scale);
+    if to == entry.status.desired {
+        if alert.is_firing() {
+            hold(&entry);
+        }
+        return None;
+    }
     let scaler = api.scaler.clone();
-    Some(tokio::spawn(async move {
-        let done = match to == entry.status.desired {
-            true => Ok(()),
-            false => scaler.scale(&entry.name, to, Cause::Alert).await,
-        };
-        note(&entry, (to, is_firing), &done);
-        done
-    }))
+    Some(tokio::spawn(async move { scaler.scale(&entry.name, to, Cause::Alert).await }))
 }
 
-/// Writes down what was decided. An alert that goes on to fire is written down again, so that
-/// whoever decides by load leaves the function as it is.
-fn note(entry: &Entry, (to, is_firing): (u32, bool), done: &provider::Result<()>) {
-    let from = entry.status.desired;
-    if from == to && !is_firing {
-        return;
-    }
-    let reason = if is_firing { "an alert fires" } else { "an alert is resolved" };
-    let refused = done.as_ref().err().map(ToString::to_string).unwrap_or_default();
-    let decision = Decision { refused, ..Decision::new(Cause::Alert, from, to, reason) };
+/// Writes down that an alert goes on to fire, so that whoever decides by load takes nothing away.
+fn hold(entry: &Entry) {
+    let now = entry.status.desired;
+    let decision = Decision::new(Cause::Alert, now, now, "an alert goes on to fire");
     entry.live.journal.write(Timestamp::now(), decision);
 }
 
