@@ -46,7 +46,7 @@ impl House {
     }
 
     fn last_decision(&self, name: &Name) -> gateway::scaling::Decision {
-        self.directory.find(name).unwrap().live.journal.read().last().unwrap().what.clone()
+        self.directory.find(name).unwrap().live.journal.read().first().unwrap().what.clone()
     }
 }
 
