@@ -156,7 +156,7 @@ impl Watched {
         let policy = Policy { scale: &entry.scale, floor, timing: moment.timing };
         let advice = desired(&policy, &self.window, moment.at, current);
         self.note(&advice, (entry, moment.at));
-        by_load(current, advice, unknown)
+        by_load(current, &advice, unknown)
     }
 
     fn note(&mut self, advice: &Advice, (entry, at): (&Entry, Duration)) {
@@ -219,7 +219,7 @@ fn sleep(current: u32, to: Target) -> Step {
     Step { to, decision }
 }
 
-fn by_load(current: u32, advice: Advice, unknown: Option<String>) -> Step {
+fn by_load(current: u32, advice: &Advice, unknown: Option<String>) -> Step {
     let cause = if advice.why == Why::Schedule { Cause::Schedule } else { Cause::Load };
     let mut decision = Decision::new(cause, current, advice.replicas, advice.why.text());
     if let (Why::NoData, Some(unknown)) = (advice.why, unknown) {

@@ -70,7 +70,8 @@ async fn follows_the_load(provider: &'static str) -> Result<()> {
         let made = scaling.iter().any(|record| record["decision"]["cause"] == cause);
         ensure!(made, "nothing was decided because of {cause}: {scaling:#?}");
     }
-    let up = scaling.iter().find(|record| record["decision"]["to"] == 4);
+    let is_up = |d: &Value| d["to"] == 4 && d["from"] != 4;
+    let up = scaling.iter().find(|record| is_up(&record["decision"]));
     let numbers = &up.context("nothing was scaled to 4")?["decision"]["numbers"];
     ensure!(numbers["perReplica"] == 20.0 && numbers["now"].as_f64() > Some(40.0), "{numbers}");
     Ok(())
