@@ -3,6 +3,7 @@
 //! Each module is one target: `run` takes any bytes, and panics when something does not hold.
 //! `fuzz_targets/` hands them to cargo-fuzz; `tests/corpus.rs` tries what is kept in `corpus/`.
 
+pub mod alert;
 pub mod bodies;
 pub mod bundle;
 pub mod cgi;
@@ -17,7 +18,8 @@ pub mod stack;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
+    ("alert", alert::run),
     ("bodies", bodies::run),
     ("bundle", bundle::run),
     ("cgi", cgi::run),

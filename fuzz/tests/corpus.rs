@@ -50,4 +50,4 @@ macro_rules! targets {
     };
 }
 
-targets!(bodies, bundle, cgi, chunks, duration, heads, lines, names, stack);
+targets!(alert, bodies, bundle, cgi, chunks, duration, heads, lines, names, stack);

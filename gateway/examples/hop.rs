@@ -62,6 +62,7 @@ async fn shared(target: Address) -> Result<Arc<Shared>, Box<dyn Error>> {
         scaler,
         scale_from_zero: true,
         access_log: false,
+        clients: None,
         leaving: Default::default(),
     }))
 }

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use provider::{
-    Address, Calls, DEFAULT_NAMESPACE, Event, Function, Name, Replica, Scale, State, Status,
+    Address, Calls, DEFAULT_NAMESPACE, Event, Function, Name, Rate, Replica, Scale, State, Status,
 };
 use relay::Target;
 use rustc_hash::FxHashMap;
@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::balance::{self, Endpoint, Look, Pick, Slots};
+use crate::limits::Bucket;
 use crate::metrics::{FunctionMetrics, Metrics, Step};
 use crate::queue::Queue;
 use crate::scaling::Journal;
@@ -48,6 +49,8 @@ pub struct Entry {
     pub timeout: Duration,
     /// Most calls that wait for a slot when all replicas are busy.
     pub max_queue: usize,
+    /// Most calls in a time, if that is limited.
+    pub rate: Option<Rate>,
     /// What outlives a change: its series, and who waits for one.
     pub live: Arc<Live>,
     endpoints: Vec<Endpoint>,
@@ -61,6 +64,8 @@ pub struct Live {
     pub changed: watch::Sender<()>,
     /// Calls that wait for a replica.
     pub queue: Queue,
+    /// What it has left of the calls that its rate allows.
+    pub calls: Bucket,
     /// The last decisions about how many replicas it has.
     pub journal: Journal,
     /// When it was last seen to have a replica that takes calls.
@@ -243,6 +248,7 @@ impl Directory {
             name,
             timeout: timeout_of(function).unwrap_or(self.default_timeout),
             max_queue: max_queue_of(function),
+            rate: function.rate_limit().ok().flatten(),
             scale: scale_of(function),
             status,
             live,
@@ -285,7 +291,8 @@ impl Live {
         let metrics = metrics.function(&name.to_string());
         let queue = Queue::new(metrics.waiting.clone(), metrics.held.clone());
         let (journal, last_ready) = Default::default();
-        Self { metrics, changed: watch::Sender::new(()), queue, journal, last_ready }
+        let (changed, calls) = (watch::Sender::new(()), Bucket::default());
+        Self { metrics, changed, queue, calls, journal, last_ready }
     }
 
     fn is_ready(&self) {

@@ -1,8 +1,12 @@
 //! Everything that a client can be told went wrong, and the one place that gives it a status.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response as AxumResponse};
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
+use provider::Rate;
 
 /// Names the error on answers that the platform made (design, section 7).
 pub const ERROR_HEADER: &str = "x-faas-error";
@@ -72,6 +76,32 @@ pub enum Error {
         name: String,
         /// The most that may wait.
         limit: usize,
+    },
+    /// A client made more calls than the gateway takes from one.
+    #[error(
+        "{client} has made more calls than the gateway takes from one client address ({rate}); call \
+         less often, or raise --client-rate; behind a proxy, name it with --trusted-proxies"
+    )]
+    ClientRate {
+        /// Its address.
+        client: IpAddr,
+        /// The limit.
+        rate: Rate,
+        /// How long until it may call again.
+        wait: Duration,
+    },
+    /// More calls came than the function takes.
+    #[error(
+        "function {name} has been called more often than it may be ({rate}); call it less often, or \
+         raise its annotation flint.dev/rate-limit"
+    )]
+    FunctionRate {
+        /// The function.
+        name: String,
+        /// The limit.
+        rate: Rate,
+        /// How long until it may be called again.
+        wait: Duration,
     },
     /// No slot got free before the call's time was over.
     #[error(
@@ -156,6 +186,9 @@ impl Error {
             Self::BadRequest(_) => (S::BAD_REQUEST, "bad_request", None),
             Self::NotReady { .. } => (S::SERVICE_UNAVAILABLE, "not_ready", Some(1)),
             Self::Crowded { .. } => (S::TOO_MANY_REQUESTS, "crowded", Some(1)),
+            Self::ClientRate { wait, .. } | Self::FunctionRate { wait, .. } => {
+                (S::TOO_MANY_REQUESTS, "rate_limited", Some(whole_seconds(*wait)))
+            }
             Self::NotTaken { .. } => (S::TOO_MANY_REQUESTS, "not_taken", Some(1)),
             Self::Held { .. } => (S::GATEWAY_TIMEOUT, "deadline", None),
             Self::Replica { .. } => (S::BAD_GATEWAY, "replica", None),
@@ -191,6 +224,12 @@ impl Error {
     }
 }
 
+/// Whoever comes again after these seconds has waited long enough.
+fn whole_seconds(wait: Duration) -> u32 {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    u32::try_from(seconds).unwrap_or(u32::MAX).max(1)
+}
+
 impl IntoResponse for Error {
     fn into_response(self) -> AxumResponse {
         if self.status().is_server_error() {
@@ -210,6 +249,18 @@ mod tests {
         assert_eq!(response.status(), StatusCode::NOT_FOUND);
         assert_eq!(response.headers()[ERROR_HEADER], "no_function");
         assert!(response.body().contains("echo"));
+    }
+
+    #[test]
+    fn who_calls_too_often_is_told_the_limit_and_how_long_to_wait() {
+        let (rate, name) = ("10/m burst 2".parse().unwrap(), "echo".to_owned());
+        for (millis, seconds) in [(1, "1"), (1000, "1"), (1001, "2"), (5999, "6")] {
+            let wait = Duration::from_millis(millis);
+            let error = Error::FunctionRate { name: name.clone(), rate, wait }.response();
+            assert_eq!(error.headers()[RETRY_AFTER], seconds);
+            assert_eq!(error.headers()[ERROR_HEADER], "rate_limited");
+            assert!(error.body().contains("(10/m burst 2)"), "{}", error.body());
+        }
     }
 
     #[test]

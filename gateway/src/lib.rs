@@ -11,6 +11,7 @@ pub mod directory;
 pub mod error;
 pub mod handover;
 pub mod holder;
+pub mod limits;
 pub mod metrics;
 mod queue;
 mod record;

@@ -48,6 +48,8 @@ pub mod annotation {
     pub const MAX_INFLIGHT: &str = "flint.dev/max-inflight";
     /// The most calls that wait for a free slot when all replicas are busy.
     pub const MAX_QUEUE: &str = "flint.dev/max-queue";
+    /// The most calls of it that a gateway takes, such as `50/s` or `50/s burst 200`.
+    pub const RATE_LIMIT: &str = "flint.dev/rate-limit";
     /// When the image is pulled: `IfNotPresent` (the default), `Always` or `Never`.
     pub const IMAGE_PULL_POLICY: &str = "flint.dev/image-pull-policy";
     /// `none` leaves a function without a network; it is still called.

@@ -19,6 +19,7 @@ mod namespace;
 #[cfg(feature = "programs")]
 pub mod programs;
 mod quantity;
+mod rate;
 mod scale;
 mod schedule;
 mod secret;
@@ -50,6 +51,7 @@ pub use log::{LogLine, LogQuery};
 pub use name::{DEFAULT_NAMESPACE, Name, is_dns_label};
 pub use namespace::{Namespace, Namespaces};
 pub use quantity::{parse_bytes, parse_millicores};
+pub use rate::Rate;
 pub use scale::{Measure, Scale, Target};
 pub use schedule::Schedule;
 pub use secret::{Secret, Secrets};

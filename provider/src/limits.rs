@@ -1,5 +1,5 @@
 //! What bounds the calls of a function: one time for all hops, how many a replica takes at a
-//! time, and how many wait.
+//! time, how many wait, and how many come in a time.
 //!
 //! The annotation `flint.dev/timeout` is the one place where a time is said. The watchdog's
 //! variables follow from it; those that are set all the same must not contradict it.
@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use crate::function::annotation;
-use crate::{Error, Function, Result, format_duration, parse_duration};
+use crate::rate::RateError;
+use crate::{Error, Function, Rate, Result, format_duration, parse_duration};
 
 /// The watchdog's variable for the longest that a call may take.
 const EXEC_TIMEOUT: &str = "exec_timeout";
@@ -24,7 +25,8 @@ impl Function {
     pub fn check_limits(&self) -> Result<()> {
         self.timeout()?;
         self.max_inflight()?;
-        self.max_queue().map(drop)
+        self.max_queue()?;
+        self.rate_limit().map(drop)
     }
 
     /// The longest that one call may take: the annotation, else the variable `exec_timeout`.
@@ -75,6 +77,17 @@ impl Function {
             Error::invalid(annotation::MAX_QUEUE, reason)
         };
         text.map(|text| text.parse().map_err(|_| bad(text))).transpose()
+    }
+
+    /// The most calls that a gateway takes in a time. `None` is no limit. An error names the field.
+    pub fn rate_limit(&self) -> Result<Option<Rate>> {
+        let text = self.annotations.get(annotation::RATE_LIMIT);
+        let read = |text: &String| {
+            text.parse().map_err(|reason: RateError| {
+                Error::invalid(annotation::RATE_LIMIT, reason.to_string())
+            })
+        };
+        text.map(read).transpose()
     }
 
     /// The variables that tell the watchdog the limits, as far as its own do not.
@@ -223,6 +236,19 @@ mod tests {
         }
         let error = of(&[(annotation::MAX_QUEUE, "all")]).validate().unwrap_err().to_string();
         assert!(error.starts_with("flint.dev/max-queue: ") && error.contains("all"), "{error}");
+    }
+
+    #[test]
+    fn a_rate_is_read_or_the_annotation_named() {
+        let of = |text| function(&[], &[(annotation::RATE_LIMIT, text)]);
+        let rate = of("50/s burst 200").rate_limit().unwrap().unwrap();
+        assert_eq!((rate.interval(), rate.burst()), (Duration::from_millis(20), 200));
+        assert_eq!(function(&[], &[]).rate_limit().unwrap(), None);
+        for bad in ["", "50", "0/s", "fast", "50/day"] {
+            let error = of(bad).validate().unwrap_err().to_string();
+            assert!(error.starts_with("flint.dev/rate-limit: "), "{error}");
+            assert!(error.contains(bad) && error.contains("50/s burst 200"), "{error}");
+        }
     }
 
     #[test]

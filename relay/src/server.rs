@@ -19,6 +19,7 @@ use crate::body::Body;
 use crate::h1::{self, BodyRate};
 use crate::http2;
 use crate::listener::{Listener, is_of_one_connection};
+use crate::places::{Place, Places};
 use crate::shutdown::{Parting, Shutdown};
 use crate::stream::{Arrival, Peer};
 
@@ -31,7 +32,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const LINGER: Duration = Duration::from_secs(3);
 
 /// How a server treats its clients.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ServeOptions {
     /// How long a request's head may take from its first byte on.
     pub header_timeout: Duration,
@@ -45,8 +46,8 @@ pub struct ServeOptions {
     pub min_body_rate: Option<BodyRate>,
     /// How long a client may take nothing of its answer.
     pub write_stall_timeout: Duration,
-    /// Most connections at a time; further ones wait in the kernel's queue.
-    pub max_connections: usize,
+    /// Where connections have their places; `None` for any number.
+    pub places: Option<Places>,
     /// How long calls in flight may go on after the signal to end.
     pub drain_timeout: Duration,
 }
@@ -60,7 +61,7 @@ impl Default for ServeOptions {
             max_uri_bytes: 32 << 10,
             min_body_rate: None,
             write_stall_timeout: Duration::from_secs(60),
-            max_connections: usize::MAX,
+            places: None,
             drain_timeout: Duration::from_secs(30),
         }
     }
@@ -119,7 +120,7 @@ pub async fn serve<H, F>(
     }
     // Whoever is in the queue was promised an answer. So was who has sent a request on a connection
     // that looks idle; in one turn of the runtime all that is known to the kernel is known here.
-    listener.accept_rest(|arrival, peer| server.spawn(arrival, peer));
+    listener.accept_rest(|arrival, peer| server.spawn(arrival, peer, None));
     yield_now().await;
     server.drain(parting).await;
 }
@@ -130,11 +131,12 @@ where
     F: Future<Output = Response<Body>> + 'static,
 {
     loop {
-        while server.live.borrow().len() >= server.options.max_connections {
-            server.ended.notified().await;
-        }
+        let place = match &server.options.places {
+            Some(places) => places.take().await,
+            None => None,
+        };
         match listener.accept().await {
-            Ok((arrival, peer)) => server.spawn(arrival, peer),
+            Ok((arrival, peer)) => server.spawn(arrival, peer, place),
             Err(e) if is_of_one_connection(&e) => (),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections");
@@ -180,9 +182,9 @@ where
     F: Future<Output = Response<Body>> + 'static,
 {
     /// Serves a connection in a task of its own.
-    fn spawn(self: &Rc<Self>, arrival: Arrival, peer: Peer) {
+    fn spawn(self: &Rc<Self>, arrival: Arrival, peer: Peer, place: Option<Place>) {
         let key = self.live.borrow_mut().insert(None);
-        let live = Live { server: Rc::clone(self), key };
+        let live = Live { server: Rc::clone(self), key, _place: place };
         spawn_local(async move { live.client(arrival, peer).await });
     }
 }
@@ -191,6 +193,7 @@ where
 pub(crate) struct Live<H> {
     server: Rc<Server<H>>,
     key: usize,
+    _place: Option<Place>,
 }
 
 impl<H> Live<H> {

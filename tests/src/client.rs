@@ -32,6 +32,11 @@ impl Client {
             .timeout(Duration::from_secs(120))
             .pool_idle_timeout(Duration::from_secs(20))
             .build()?;
+        Self::over(gateway, http)
+    }
+
+    /// A client that speaks to the gateway in this way.
+    pub fn over(gateway: &Gateway, http: Http) -> Result<Self> {
         Ok(Self { http, url: gateway.url.clone(), password: gateway.password()? })
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
-use cli::certify::{Call, Content, Expect, Failure, Load, Outcome, Plan, Report};
+use cli::certify::{Call, Content, Expect, Failure, Load, Outcome, Plan, Report, Trust};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -53,7 +53,7 @@ impl Gate {
         client.until(FUNCTION, "on its socket", on_socket).await?;
         let plan = Plan {
             url: gateway.url.clone(),
-            tls_no_verify: false,
+            trust: Trust::default(),
             per_second: RATE,
             script: Arc::new(call),
         };

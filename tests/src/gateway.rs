@@ -144,9 +144,13 @@ impl Gateway {
             .context("cannot start faas-gateway")?;
         let stdout = child.stdout.take().context("no stdout")?;
         self.child = Some(child);
-        let Ports { port, metrics_port, tls_port } = wait_for_ports(stdout)?;
+        let plain = !self.args.iter().any(|arg| arg == "--plain-http=off");
+        let Ports { port, metrics_port, tls_port } = wait_for_ports(stdout, plain)?;
         (self.port, self.tls_port) = (port, tls_port);
-        self.url = format!("http://127.0.0.1:{port}");
+        self.url = match plain {
+            true => format!("http://127.0.0.1:{port}"),
+            false => format!("https://localhost:{tls_port}"),
+        };
         self.metrics_url = format!("http://127.0.0.1:{metrics_port}");
         Ok(())
     }
@@ -300,8 +304,9 @@ struct Ports {
     tls_port: u16,
 }
 
-/// Reads until the line that says where it listens by plain http, which is the last of them; what follows goes to this test's output.
-fn wait_for_ports(stdout: impl std::io::Read + Send + 'static) -> Result<Ports> {
+/// Reads until the last line that says where it listens, which is that of plain http where there is
+/// one; what follows goes to this test's output.
+fn wait_for_ports(stdout: impl std::io::Read + Send + 'static, plain: bool) -> Result<Ports> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let mut ports = Ports::default();
@@ -309,8 +314,9 @@ fn wait_for_ports(stdout: impl std::io::Read + Send + 'static) -> Result<Ports> 
             let after = |words| port_after(&line, words);
             ports.metrics_port = after("metrics on http://").unwrap_or(ports.metrics_port);
             ports.tls_port = after("listening on https://").unwrap_or(ports.tls_port);
-            if let Some(port) = after("listening on http://") {
-                let _ = sender.send(Ports { port, ..ports });
+            ports.port = after("listening on http://").unwrap_or(ports.port);
+            if line.contains(if plain { "listening on http://" } else { "listening on https://" }) {
+                let _ = sender.send(ports);
             }
             println!("gateway: {line}");
         }

@@ -1,5 +1,7 @@
 //! What the whole-system tests share: the binaries, a gateway of their own, an image to deploy.
 
+pub mod alerting;
+pub mod authority;
 pub mod bundle;
 pub mod cli;
 pub mod client;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use cli::certify::{Call, Expect, Load, Plan, Report};
+use cli::certify::{Call, Expect, Load, Plan, Report, Trust};
 
 use crate::gateway::Gateway;
 
@@ -27,7 +27,7 @@ pub fn start_at(gateway: &Gateway, path: &str, rate: u32) -> Result<Load> {
         if number.is_multiple_of(2) { call } else { call.fresh() }
     };
     let url = gateway.url.clone();
-    let plan = Plan { url, tls_no_verify: false, per_second: rate, script: Arc::new(script) };
+    let plan = Plan { url, trust: Trust::default(), per_second: rate, script: Arc::new(script) };
     Load::start(plan, "load")
 }
 

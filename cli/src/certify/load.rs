@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::call::{self, Answer, Call, Connection};
 use super::outcome::{Failure, Outcome, Report, Step};
-use crate::gateway::client_builder;
+use crate::gateway::{Trust, client_builder};
 use crate::output;
 
 /// Longest that a call may take: above what any platform waits for a replica, so that what ends it
@@ -35,8 +35,8 @@ pub type Script = Arc<dyn Fn(u64) -> Call + Send + Sync>;
 pub struct Plan {
     /// The gateway's URL, without a slash at the end.
     pub url: String,
-    /// Whether any TLS certificate is taken.
-    pub tls_no_verify: bool,
+    /// Which TLS certificates are taken.
+    pub trust: Trust,
     /// Calls a second.
     pub per_second: u32,
     /// What the n-th call is.
@@ -244,7 +244,7 @@ struct Clients {
 impl Clients {
     fn new(plan: &Plan) -> Result<Self> {
         let client = |most_idle| {
-            client_builder(&plan.url, plan.tls_no_verify)?
+            client_builder(&plan.url, &plan.trust)?
                 .http1_only()
                 .timeout(CALL_TIMEOUT)
                 .pool_idle_timeout(IDLE)

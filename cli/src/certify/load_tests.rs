@@ -41,7 +41,7 @@ fn plan(url: String, per_second: u32, paths: &'static [&'static str]) -> Plan {
         let path = paths[number as usize % paths.len()].to_owned();
         Call::get(path, Expect::Exactly("ok".into())).fresh()
     };
-    Plan { url, tls_no_verify: false, per_second, script: Arc::new(script) }
+    Plan { url, trust: Trust::default(), per_second, script: Arc::new(script) }
 }
 
 fn failures(report: &Report) -> Vec<String> {

@@ -12,6 +12,7 @@ pub mod run;
 pub mod show;
 pub mod subject;
 
+pub use crate::gateway::Trust;
 pub use call::{Call, Connection, Content, Expect};
 pub use load::{Load, Plan};
 pub use outcome::{Failure, Outcome, Report, Step};

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{Load, Outcome, Plan, Report, Subject};
 use crate::deploy::{self, deploy_quietly, watch_until_ready};
 use crate::error::hinted;
-use crate::gateway::{Gateway, Seen};
+use crate::gateway::{Gateway, Seen, Trust};
 use crate::output;
 
 /// Time between two looks at what the API has no events for.
@@ -39,8 +39,8 @@ pub struct Options {
     pub replicas: u32,
     /// Whether a person is there to do what only a person can.
     pub interactive: bool,
-    /// Whether any TLS certificate is taken.
-    pub tls_no_verify: bool,
+    /// Which TLS certificates are taken.
+    pub trust: Trust,
 }
 
 /// What came of the check.
@@ -128,7 +128,7 @@ pub async fn certify(
     watch_until_ready(gateway, (&first, options.limit), |_| {}).await?;
     let plan = Plan {
         url: gateway.url().trim_end_matches('/').to_owned(),
-        tls_no_verify: options.tls_no_verify,
+        trust: options.trust.clone(),
         per_second: options.rate,
         script: subject.script(),
     };

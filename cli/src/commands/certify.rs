@@ -8,8 +8,9 @@ use crate::args::{GatewayArgs, duration, key_value};
 use crate::certify::run::{self, Options};
 use crate::certify::show::Page;
 use crate::certify::{Chosen, Subject};
+use crate::config::Environment;
 use crate::error::{self, hinted, interrupted, usage};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Trust};
 use crate::interrupt::{Interrupts, unless_interrupted};
 use crate::{Context, output};
 
@@ -64,7 +65,7 @@ pub struct Args {
 
 /// Checks a gateway.
 pub async fn run(args: Args, context: &Context) -> Result<()> {
-    let options = args.options()?;
+    let options = args.options(&context.env)?;
     let gateway = context.gateway(&args.gateway).await?;
     gateway.warn_if_plain();
     let chosen = args.image.map(|image| Chosen {
@@ -119,7 +120,7 @@ fn page_result(page: &Page<'_>) -> Result<()> {
 }
 
 impl Args {
-    fn options(&self) -> Result<Options> {
+    fn options(&self, env: &Environment) -> Result<Options> {
         let (least, most) = HOLD_SECONDS;
         if !(least..=most).contains(&self.duration.as_secs()) {
             let given = provider::format_duration(self.duration);
@@ -132,7 +133,7 @@ impl Args {
             limit: self.timeout,
             replicas: self.replicas,
             interactive: self.interactive,
-            tls_no_verify: self.gateway.tls_no_verify,
+            trust: Trust::new(&self.gateway, env),
         })
     }
 }

@@ -11,7 +11,7 @@ mod secrets;
 mod seen;
 
 use std::error::Error as StdError;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -53,6 +53,23 @@ pub struct Answer {
     pub body: String,
 }
 
+/// Which TLS certificates are taken besides those that the machine trusts.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    /// Those of this authority, a PEM file.
+    pub authority: Option<PathBuf>,
+    /// Any.
+    pub any: bool,
+}
+
+impl Trust {
+    /// What the flags say, and the variable `FAAS_TLS_CA`.
+    pub fn new(args: &GatewayArgs, env: &Environment) -> Self {
+        let authority = args.tls_ca.as_ref().or(env.tls_ca.as_ref()).cloned();
+        Self { authority, any: args.tls_no_verify }
+    }
+}
+
 impl Gateway {
     /// A client with the saved login, if any. Nothing is sent yet.
     pub fn new(url: &str, args: &GatewayArgs, env: &Environment) -> Result<Self> {
@@ -62,7 +79,9 @@ impl Gateway {
             None => saved_login(url, env)?,
         };
         Ok(Self {
-            client: client(&parsed, args, env)?,
+            client: client_of(&parsed, &Trust::new(args, env))?
+                .build()
+                .context("the HTTP client cannot start")?,
             url: parsed,
             shown: url.to_owned(),
             authorization,
@@ -229,15 +248,6 @@ fn check_url(url: &str) -> Result<Url> {
     }
 }
 
-fn client(url: &Url, args: &GatewayArgs, env: &Environment) -> Result<reqwest::Client> {
-    let mut builder = client_of(url, args.tls_no_verify);
-    let authority = args.tls_ca.as_ref().or(env.tls_ca.as_ref());
-    if let Some(path) = authority.filter(|_| url.scheme() == "https") {
-        builder = builder.tls_certs_merge(read_authority(path)?);
-    }
-    builder.build().context("the HTTP client cannot start")
-}
-
 /// The certificates in a PEM file.
 fn read_authority(path: &Path) -> Result<Vec<Certificate>> {
     let hint = "--tls-ca or FAAS_TLS_CA names the PEM file of the authority that signed the \
@@ -251,27 +261,29 @@ fn read_authority(path: &Path) -> Result<Vec<Certificate>> {
 }
 
 /// What a client of the gateway at this URL is made from.
-pub(crate) fn client_builder(url: &str, tls_no_verify: bool) -> Result<reqwest::ClientBuilder> {
-    Ok(client_of(&check_url(url)?, tls_no_verify))
+pub(crate) fn client_builder(url: &str, trust: &Trust) -> Result<reqwest::ClientBuilder> {
+    client_of(&check_url(url)?, trust)
 }
 
-fn client_of(url: &Url, tls_no_verify: bool) -> reqwest::ClientBuilder {
+fn client_of(url: &Url, trust: &Trust) -> Result<reqwest::ClientBuilder> {
     let mut builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
         .no_hickory_dns()
-        .tls_danger_accept_invalid_certs(tls_no_verify);
+        .tls_danger_accept_invalid_certs(trust.any);
     if is_loopback(url) {
         builder = builder.no_proxy();
     }
     if url.scheme() == "http" {
         // No redirects, so no TLS: the machine's certificates need not be read, or be there.
         builder = builder.tls_certs_only([]);
+    } else if let Some(path) = &trust.authority {
+        builder = builder.tls_certs_merge(read_authority(path)?);
     }
     let mut headers = reqwest::header::HeaderMap::new();
     let agent = concat!("faas/", env!("CARGO_PKG_VERSION"));
     headers.insert(USER_AGENT, HeaderValue::from_static(agent));
-    builder.default_headers(headers)
+    Ok(builder.default_headers(headers))
 }
 
 fn is_loopback(url: &Url) -> bool {

@@ -1,5 +1,6 @@
 //! The REST API: one file a noun, one auth layer over all of it (contract, section 1).
 
+pub mod alert;
 pub mod bundles;
 pub mod functions;
 mod info;
@@ -66,6 +67,7 @@ pub fn router(api: Arc<Api>, credentials: Option<Credentials>) -> Router {
         .route("/system/function/{name}", get(functions::status))
         .route("/system/function/{name}/scaling", get(scaling::show))
         .route("/system/scale-function/{name}", post(scale::scale))
+        .route("/system/alert", post(alert::alert))
         .route(
             "/system/secrets",
             get(secrets::list).post(secrets::create).put(secrets::update).delete(secrets::remove),

@@ -1,18 +1,18 @@
 //! How the gateway ends: told to, or because another one takes its place.
 
 use std::io;
-use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use relay::Trigger;
 use relay::threads::Threads;
+use relay::{Target, Trigger};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::metrics::Readiness;
 use super::signals::StopSignals;
 use crate::backend::Backend;
-use crate::handover::{Desk, Given, Leaving, Visitor};
+use crate::handover::{Desk, Given, Leaving, Visitor, back_door};
 use crate::state::StateDir;
 
 /// How long requests of the API that change something are waited for before everything is handed
@@ -32,12 +32,19 @@ pub(super) struct Farewell {
     /// What must not go on when another gateway is in charge.
     pub(super) tasks: JoinSet<()>,
     pub(super) leaving: Leaving,
-    /// How long calls in flight may take.
-    pub(super) drain: Duration,
+    pub(super) manner: Manner,
     /// The sockets that the next gateway is given.
     pub(super) doubles: Vec<Given>,
-    /// Where it is reached then.
-    pub(super) address: Option<SocketAddr>,
+}
+
+/// How gently it ends.
+pub(super) struct Manner {
+    /// What is told to whoever sends clients here.
+    pub(super) readiness: Readiness,
+    /// How long they may take to heed it.
+    pub(super) delay: Duration,
+    /// How long calls in flight may take.
+    pub(super) drain: Duration,
 }
 
 impl Farewell {
@@ -54,7 +61,19 @@ impl Farewell {
     }
 
     async fn stop(self, mut stop: StopSignals) {
-        let Self { backend, trigger, threads, mut tasks, drain, state, doubles, .. } = self;
+        let Manner { readiness, delay, drain } = self.manner;
+        readiness.withdraw();
+        if !delay.is_zero() {
+            let ms = delay.as_millis();
+            tracing::info!(
+                "told to stop: not ready any more, {ms} ms until no new calls are taken"
+            );
+            tokio::select! {
+                () = tokio::time::sleep(delay) => (),
+                () = stop.wait() => (),
+            }
+        }
+        let Self { backend, trigger, threads, mut tasks, state, doubles, .. } = self;
         // Clients that connect from now on are to be refused at once.
         drop(doubles);
         let ms = drain.as_millis();
@@ -68,7 +87,7 @@ impl Farewell {
 
     async fn hand_over(self, visitor: Visitor, desk: &Desk, mut stop: StopSignals) {
         let Self { backend, state, trigger, threads, mut tasks, leaving, .. } = self;
-        let (doubles, address) = (self.doubles, self.address);
+        let (doubles, successor) = (self.doubles, Target::unix(back_door(state.path())));
         tracing::info!(pid = visitor.pid(), "handing over to another gateway");
         leaving.begin(FINISH_WORK).await;
         // What is not accepted yet waits for the other one.
@@ -79,7 +98,7 @@ impl Farewell {
         let finished = finish(threads, &mut stop);
         let succeeded = async {
             match succeed(visitor, desk, &doubles).await {
-                Ok(()) => address.into_iter().for_each(|address| leaving.replaced_at(address)),
+                Ok(()) => leaving.replaced_at(successor),
                 Err(error) => tracing::error!(%error, "no other gateway serves"),
             }
         };
@@ -93,6 +112,7 @@ async fn succeed(mut visitor: Visitor, desk: &Desk, doubles: &[Given]) -> io::Re
     for _ in 0..MAX_AGAIN {
         let Err(error) = visitor.succeed().await else { return Ok(()) };
         tracing::error!(pid = visitor.pid(), %error, "the new gateway failed: starting this one again");
+        visitor.end(&error).await;
         start_again()?;
         visitor = timeout(AGAIN, desk.visitor(doubles)).await?;
     }

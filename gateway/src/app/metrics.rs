@@ -3,6 +3,7 @@
 mod functions;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use axum::Router;
 use axum::extract::State;
@@ -27,11 +28,22 @@ pub(super) struct Sources {
     pub(super) sampler: Arc<Sampler>,
 }
 
+/// Whether new clients are welcome, until it is withdrawn. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// From now on they are not, though they are still served.
+    pub(super) fn withdraw(&self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 /// Serves them until the gateway is told to end.
 pub(super) fn serve(
     listener: std::net::TcpListener,
     sources: Sources,
-    shutdown: Shutdown,
+    (shutdown, readiness): (Shutdown, Readiness),
 ) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let address = listener.local_addr()?;
@@ -39,7 +51,7 @@ pub(super) fn serve(
         .route("/metrics", get(text))
         .with_state(Arc::new(sources))
         .route("/healthz", get(health))
-        .with_state(shutdown.clone());
+        .with_state((shutdown.clone(), readiness));
     let mut end = shutdown;
     let served =
         axum::serve(listener, router).with_graceful_shutdown(async move { end.wait().await });
@@ -49,8 +61,10 @@ pub(super) fn serve(
 }
 
 /// Whether new calls are welcome.
-async fn health(State(shutdown): State<Shutdown>) -> (StatusCode, &'static str) {
-    match shutdown.is_given() {
+async fn health(
+    State((shutdown, readiness)): State<(Shutdown, Readiness)>,
+) -> (StatusCode, &'static str) {
+    match shutdown.is_given() || readiness.0.load(Relaxed) {
         true => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
         false => (StatusCode::OK, "OK"),
     }

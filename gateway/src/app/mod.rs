@@ -1,6 +1,7 @@
 //! Puts the parts together, starts them, and stops them in order.
 
 mod error;
+mod files;
 mod leave;
 mod metrics;
 mod scaling;
@@ -15,16 +16,16 @@ use std::time::Duration;
 use axum::middleware::from_fn_with_state;
 use provider::Calls;
 use provider::bundle::Store;
-use relay::{ServeOptions, Tls};
+use relay::Tls;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 pub use self::error::StartError;
-use self::leave::Farewell;
-use self::metrics::Sources;
+use self::leave::{Farewell, Manner};
+use self::metrics::{Readiness, Sources};
 use self::signals::StopSignals;
 use self::sockets::{Sockets, must_all_be_free};
-use self::threads::{Seed, relay_calls};
+use self::threads::{Seed, relay_calls, serve_options};
 use crate::api::bundles::Bundles;
 use crate::api::{self, Api};
 use crate::auth::Credentials;
@@ -33,6 +34,7 @@ use crate::call::Shared;
 use crate::config::{Config, ProviderKind};
 use crate::directory::Directory;
 use crate::handover::{Desk, Leaving, Predecessor};
+use crate::limits::Clients;
 use crate::metrics::{Metrics, observe};
 use crate::scaling::Scaler;
 use crate::state::StateDir;
@@ -56,6 +58,7 @@ struct Parts {
 /// Runs the gateway until it is told to stop, or another one has taken its place.
 pub async fn run(config: Config) -> Result<(), StartError> {
     config.validate()?;
+    files::take_all();
     let tls = config.tls.open()?;
     let config = backend::resolve(config).await;
     let (mut predecessor, state) = enter(&config).await?;
@@ -134,19 +137,23 @@ async fn serve(
         scaler,
         scale_from_zero: config.scale_from_zero,
         access_log: config.access_log,
+        clients: Clients::limited(config.clients.client_rate, &config.clients.trusted_proxies),
         leaving: leaving.clone(),
     });
     if let Some(store) = bundles {
         tasks.spawn(sweep_when_synced(store, directory.clone()));
     }
-    let sockets = Sockets::bind(&config, backend.functions_ip, tls.as_ref(), predecessor.as_mut())?;
-    let (announcement, address) = (sockets.announcement()?, sockets.plain_address());
+    let place = (backend.functions_ip, state.path());
+    let sockets = Sockets::bind(&config, place, tls.as_ref(), predecessor.as_mut())?;
+    let announcement = sockets.announcement()?;
     let Sockets { threads, metrics: listener, doubles } = sockets;
+    let readiness = Readiness::default();
     let sources = Sources { metrics, directory, sampler };
-    metrics::serve(listener, sources, shutdown.clone())?;
+    metrics::serve(listener, sources, (shutdown.clone(), readiness.clone()))?;
+    let options = serve_options(&config, &threads);
     let seeds = threads.into_iter().map(|sockets| Seed {
         sockets,
-        options: serve_options(&config),
+        options: options.clone(),
         shutdown: shutdown.clone(),
         shared: shared.clone(),
         router: router.clone(),
@@ -157,14 +164,13 @@ async fn serve(
         tasks.spawn(follow_certificate(tls));
     }
     tasks.spawn(autoscaler.run(leaving.clone()));
-    let desk = Desk::open(state.path())?;
+    let desk = Desk::open(state.path(), config.takeover_timeout)?;
     print!("{announcement}");
     if let Some(predecessor) = predecessor {
         predecessor.serving().await;
     }
-    let drain = config.write_timeout;
-    let farewell =
-        Farewell { backend, state, trigger, threads, tasks, leaving, drain, doubles, address };
+    let manner = Manner { drain: config.write_timeout, delay: config.shutdown_delay, readiness };
+    let farewell = Farewell { backend, state, trigger, threads, tasks, leaving, manner, doubles };
     farewell.wait(stop, &desk).await;
     Ok(())
 }
@@ -193,13 +199,4 @@ async fn follow_certificate(tls: Tls) {
 async fn sweep_when_synced(store: Arc<Store>, directory: Arc<Directory>) {
     directory.synced().await;
     sweep(store).await;
-}
-
-fn serve_options(config: &Config) -> ServeOptions {
-    ServeOptions {
-        header_timeout: config.read_timeout,
-        idle_timeout: config.read_timeout,
-        drain_timeout: config.write_timeout,
-        ..ServeOptions::default()
-    }
 }

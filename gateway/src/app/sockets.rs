@@ -2,21 +2,27 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 
 use relay::{Listener, Tls};
 
 use super::error::StartError;
 use crate::config::Config;
-use crate::handover::{Given, Predecessor, Role};
+use crate::handover::{Given, Predecessor, Role, back_door, open_door};
 use crate::holder;
 
 /// The port at which functions reach the gateway (design, section 5).
 const FUNCTIONS_PORT: u16 = 8080;
 
 /// Where a thread accepts calls.
-pub(super) struct Socket {
-    pub(super) listener: TcpListener,
-    pub(super) tls: Option<Tls>,
+pub(super) enum Socket {
+    /// By plain http.
+    Plain(TcpListener),
+    /// By https.
+    Tls(TcpListener, Tls),
+    /// From the gateway before this one.
+    BackDoor(UnixListener),
 }
 
 /// All of them.
@@ -51,60 +57,73 @@ impl Sockets {
     /// when that is elsewhere.
     pub(super) fn bind(
         config: &Config,
-        functions_ip: IpAddr,
+        (functions_ip, state_dir): (IpAddr, &Path),
         tls: Option<&Tls>,
         predecessor: Option<&mut Predecessor>,
     ) -> Result<Self, StartError> {
+        let has_predecessor = predecessor.is_some();
         let mut binder = Binder { config, predecessor, doubles: Vec::new() };
         let metrics = binder.metrics(config.listen_metrics())?;
-        let mut threads: Vec<Vec<Socket>> = Vec::new();
-        if let Some((address, tls)) = config.listen_tls().zip(tls) {
-            let listeners = binder.calls(Role::Tls, address)?;
-            let socket = |listener| vec![Socket { listener, tls: Some(tls.clone()) }];
-            threads.extend(listeners.into_iter().map(socket));
-        }
-        let Some(address) = config.listen_plain() else {
-            return Ok(Self { threads, metrics, doubles: binder.doubles });
-        };
-        for (index, listener) in binder.calls(Role::Calls, address)?.into_iter().enumerate() {
-            if index >= threads.len() {
-                threads.push(Vec::new());
-            }
-            threads[index].push(Socket { listener, tls: None });
-        }
-        let covered = |ip: IpAddr| {
-            config.port == FUNCTIONS_PORT && (address.ip().is_unspecified() || address.ip() == ip)
-        };
-        if !covered(functions_ip) {
-            let address = SocketAddr::new(functions_ip, FUNCTIONS_PORT);
-            match binder.functions(address) {
-                Ok(listener) => threads.push(vec![Socket { listener, tls: None }]),
-                Err(error) => {
-                    tracing::warn!(%address, %error, "functions cannot call each other: cannot listen");
-                }
-            }
+        let mut threads = binder.threads(config, functions_ip, tls)?;
+        if has_predecessor {
+            threads.push(vec![Socket::BackDoor(open_door(&back_door(state_dir))?)]);
         }
         Ok(Self { threads, metrics, doubles: binder.doubles })
     }
 
     /// Says where clients get in, a line each.
     pub(super) fn announcement(&self) -> io::Result<String> {
-        let line = |Socket { listener, tls }: &Socket| {
-            let scheme = if tls.is_some() { "https" } else { "http" };
+        let line = |socket: &Socket| {
+            let (scheme, listener) = match socket {
+                Socket::Plain(listener) => ("http", listener),
+                Socket::Tls(listener, _) => ("https", listener),
+                Socket::BackDoor(_) => return Ok(String::new()),
+            };
             let (version, address) = (env!("CARGO_PKG_VERSION"), listener.local_addr()?);
             Ok(format!("faas-gateway {version} listening on {scheme}://{address}\n"))
         };
         self.threads.first().map_or(Ok(String::new()), |sockets| sockets.iter().map(line).collect())
     }
-
-    /// Where another gateway in the place of this one is reached by plain http.
-    pub(super) fn plain_address(&self) -> Option<SocketAddr> {
-        let mut plain = self.doubles.iter().filter(|given| given.role == Role::Calls);
-        plain.next()?.listener.local_addr().ok()
-    }
 }
 
 impl Binder<'_> {
+    /// The sockets of each thread.
+    fn threads(
+        &mut self,
+        config: &Config,
+        functions_ip: IpAddr,
+        tls: Option<&Tls>,
+    ) -> Result<Vec<Vec<Socket>>, StartError> {
+        let mut threads: Vec<Vec<Socket>> = Vec::new();
+        if let Some((address, tls)) = config.listen_tls().zip(tls) {
+            let listeners = self.calls(Role::Tls, address)?;
+            let socket = |listener| vec![Socket::Tls(listener, tls.clone())];
+            threads.extend(listeners.into_iter().map(socket));
+        }
+        let Some(address) = config.listen_plain() else {
+            return Ok(threads);
+        };
+        for (index, listener) in self.calls(Role::Calls, address)?.into_iter().enumerate() {
+            if index >= threads.len() {
+                threads.push(Vec::new());
+            }
+            threads[index].push(Socket::Plain(listener));
+        }
+        let covered = |ip: IpAddr| {
+            config.port == FUNCTIONS_PORT && (address.ip().is_unspecified() || address.ip() == ip)
+        };
+        if !covered(functions_ip) {
+            let address = SocketAddr::new(functions_ip, FUNCTIONS_PORT);
+            match self.functions(address) {
+                Ok(listener) => threads.push(vec![Socket::Plain(listener)]),
+                Err(error) => {
+                    tracing::warn!(%address, %error, "functions cannot call each other: cannot listen");
+                }
+            }
+        }
+        Ok(threads)
+    }
+
     /// One socket a thread.
     fn calls(&mut self, role: Role, address: SocketAddr) -> Result<Vec<TcpListener>, StartError> {
         let threads = self.config.threads.map_or_else(relay::threads::per_core, usize::from);

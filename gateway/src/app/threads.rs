@@ -6,12 +6,14 @@ use std::sync::Arc;
 use axum::Router;
 use futures_util::future::join_all;
 use http::{Request, Response};
-use relay::{Body, Listener, Peer, ServeOptions, Shutdown};
+use relay::{Body, Listener, Peer, Places, ServeOptions, Shutdown};
 use tokio::runtime::Handle;
 use tower_service::Service;
 
+use super::files;
 use super::sockets::Socket;
 use crate::call::{Caller, PREFIX, Shared, route};
+use crate::config::Config;
 use crate::error::Error;
 
 /// What a thread that relays calls is made from.
@@ -22,6 +24,20 @@ pub(super) struct Seed {
     pub(super) shared: Arc<Shared>,
     pub(super) router: Router,
     pub(super) runtime: Handle,
+}
+
+/// What the servers on all of these sockets are told.
+pub(super) fn serve_options(config: &Config, threads: &[Vec<Socket>]) -> ServeOptions {
+    let base = ServeOptions {
+        header_timeout: config.read_timeout,
+        idle_timeout: config.read_timeout,
+        drain_timeout: config.write_timeout,
+        ..ServeOptions::default()
+    };
+    // Each server keeps one place for whoever comes next.
+    let servers: usize = threads.iter().map(Vec::len).sum();
+    let most = config.clients.max_connections.map_or_else(files::for_clients, usize::from);
+    config.clients.serve_options(&base, Places::new(most.saturating_add(servers)))
 }
 
 /// The work of one data thread: calls here, everything else on the API's runtime.
@@ -39,11 +55,12 @@ pub(super) async fn relay_calls(seed: Seed) {
             }
         }
     };
-    let serve = |Socket { listener, tls }| {
-        let (shutdown, handler) = (shutdown.clone(), handler.clone());
-        let listener = match tls {
-            Some(tls) => Listener::from_tls(listener, tls),
-            None => Listener::from_tcp(listener),
+    let serve = |socket: Socket| {
+        let (options, shutdown, handler) = (options.clone(), shutdown.clone(), handler.clone());
+        let listener = match socket {
+            Socket::Plain(listener) => Listener::from_tcp(listener),
+            Socket::Tls(listener, tls) => Listener::from_tls(listener, tls),
+            Socket::BackDoor(listener) => Listener::from_unix(listener),
         };
         async move {
             match listener {

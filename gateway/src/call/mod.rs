@@ -1,5 +1,6 @@
 //! The life of a call: name, replica, send, count.
 
+mod admit;
 mod find;
 mod grpc;
 mod stamps;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
 use provider::Name;
-use relay::{Body, Call, Forwarded, Peer, Pool, Rules, SendError, Target};
+use relay::{Body, Call, Forwarded, Peer, Pool, Rules, SendError};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -19,10 +20,11 @@ use self::find::Picked;
 pub use self::grpc::route;
 use self::stamps::{Stamps, set_deadline};
 pub use self::stamps::{name_of, upstream_path};
-use self::tries::Tries;
+use self::tries::{Answered, Tries};
 use crate::directory::{Directory, Entry};
 use crate::error::{Error, Result};
 use crate::handover::Leaving;
+use crate::limits::Clients;
 use crate::record::Record;
 use crate::scaling::Scaler;
 
@@ -44,6 +46,8 @@ pub struct Shared {
     pub scale_from_zero: bool,
     /// Whether each call is logged.
     pub access_log: bool,
+    /// What each client may call, when there is a limit.
+    pub clients: Option<Clients>,
     /// Whether another gateway takes the place of this one.
     pub leaving: Leaving,
 }
@@ -88,8 +92,11 @@ impl Caller {
         let (is_grpc, version) = (relay::grpc::is_call(request.headers()), request.version());
         let stamps = Stamps::new(request.headers());
         let name = name_of(request.uri().path());
-        let mut response = match self.shared.directory.get(name) {
-            Some(entry) => {
+        let entry = self.shared.directory.get(name);
+        let admitted = self.admit(entry.as_deref(), request.headers(), (peer, start));
+        let mut response = match (admitted, entry) {
+            (Err(error), _) => failed(&error),
+            (Ok(()), Some(entry)) => {
                 let arrival = Arrival { entry, peer, start };
                 let logged = self.shared.access_log.then_some(&stamps.call_id);
                 let record = Record::new(&arrival, &request, logged);
@@ -98,7 +105,7 @@ impl Caller {
                     Err(error) => gave_up(&error, record),
                 }
             }
-            None => failed(&self.unknown(name)),
+            (Ok(()), None) => failed(&self.unknown(name)),
         };
         if is_grpc {
             response = relay::grpc::answer(response, version).await;
@@ -146,12 +153,16 @@ impl Caller {
             record.sent_to(&replica, slot);
             set_deadline(call, deadline.saturating_duration_since(Instant::now()), *lines);
             match self.pool.send(&target, call).await {
-                Ok(answer) if !tries::is_not_taken(&answer) => {
-                    health.worked();
-                    return Ok(answer);
-                }
-                Ok(_) if tries.not_taken(&replica, call) => (),
-                Ok(_) => return Err(Error::NotTaken { name: entry.label.to_string() }),
+                Ok(answer) => match tries.answered(&replica, &answer, call) {
+                    Answered::PassOn => {
+                        health.worked();
+                        return Ok(answer);
+                    }
+                    Answered::Again => (),
+                    Answered::Refused => {
+                        return Err(Error::NotTaken { name: entry.label.to_string() });
+                    }
+                },
                 Err(error) => {
                     if matches!(error, SendError::NotSent(_)) {
                         health.failed(Instant::now());
@@ -173,24 +184,24 @@ impl Caller {
         call: &mut Call,
         deadline: Instant,
     ) -> Result<Response<Body>> {
-        let Some(address) = self.shared.leaving.successor(deadline).await else {
+        let Some(successor) = self.shared.leaving.successor(deadline).await else {
             return Err(Error::Leaving);
         };
         let path = format!("{PREFIX}{}{}", entry.label, call.path());
         call.set_path(path.parse().map_err(|_| Error::Leaving)?);
-        let answer = self.pool.send(&Target::Tcp(address), call).await;
+        let answer = self.pool.send(&successor, call).await;
         answer.map_err(|error| refused(entry, "the next gateway", error))
     }
 
     /// A request of the API that came too late for this gateway, answered by the next one.
     pub async fn pass_on_system(&self, request: Request<Body>, peer: Peer) -> Response<Body> {
         let deadline = Instant::now() + SUCCESSION;
-        let Some(address) = self.shared.leaving.successor(deadline).await else {
+        let Some(successor) = self.shared.leaving.successor(deadline).await else {
             return failed(&Error::Leaving);
         };
         let forwarded = Some(Forwarded { peer, scheme: peer.scheme() });
         let mut call = Call::forward(request, &Rules { forwarded, ..Rules::default() });
-        let answer = self.pool.send(&Target::Tcp(address), &mut call).await;
+        let answer = self.pool.send(&successor, &mut call).await;
         answer.unwrap_or_else(|_| failed(&Error::Leaving))
     }
 

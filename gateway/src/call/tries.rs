@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::HeaderName;
-use http::{Method, Response};
+use http::{Method, Response, StatusCode};
 use relay::{Body, Call, SendError};
 
 /// Says that a replica has not begun the call: its slots were taken, or it is stopping.
@@ -26,14 +26,21 @@ pub(super) struct Tries {
     broken: usize,
     /// Connections in a row that could not be made.
     unreached: usize,
-    /// How often replicas had no slot for it.
+    /// How often replicas did not take it.
     refusals: u32,
+    /// How often that was because their function could not be reached.
+    without_function: usize,
 }
 
-/// Whether a replica has answered that it did not take the call.
-pub(super) fn is_not_taken(answer: &Response<Body>) -> bool {
-    let status = answer.status().as_u16();
-    (status == 429 || status == 503) && answer.headers().contains_key(NOT_TAKEN)
+/// What is to become of an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answered {
+    /// It is the client's.
+    PassOn,
+    /// The call goes to another replica.
+    Again,
+    /// The call was not taken, and cannot be sent again.
+    Refused,
 }
 
 impl Tries {
@@ -44,14 +51,32 @@ impl Tries {
             broken: 0,
             unreached: 0,
             refusals: 0,
+            without_function: 0,
         }
     }
 
-    /// The replica did not take the call. Whether it may go elsewhere.
-    pub(super) fn not_taken(&mut self, replica: &Arc<str>, call: &Call) -> bool {
+    /// The replica has answered, perhaps that it did not take the call.
+    pub(super) fn answered(
+        &mut self,
+        replica: &Arc<str>,
+        answer: &Response<Body>,
+        call: &Call,
+    ) -> Answered {
+        let status = answer.status();
+        let is_failure = status.is_client_error() || status.is_server_error();
+        if !is_failure || !answer.headers().contains_key(NOT_TAKEN) {
+            return Answered::PassOn;
+        }
         self.refusals += 1;
         self.tried.push(replica.clone());
-        call.can_repeat()
+        // Slots get free and replicas that stop are replaced, so that is worth any wait. A function
+        // that nobody reaches may stay so: after some tries the client is to know.
+        if status != StatusCode::TOO_MANY_REQUESTS && status != StatusCode::SERVICE_UNAVAILABLE {
+            self.without_function += 1;
+            let again = call.can_repeat() && self.without_function < MAX_TRIES;
+            return if again { Answered::Again } else { Answered::PassOn };
+        }
+        if call.can_repeat() { Answered::Again } else { Answered::Refused }
     }
 
     /// The replica failed. Whether the call may go elsewhere: when nothing was sent, or when
@@ -115,17 +140,40 @@ mod tests {
         assert!(!tries.failed(&replica, &broken, &call));
     }
 
+    fn refused(status: u16) -> Response<Body> {
+        let answer = Response::builder().status(status).header(NOT_TAKEN, "1");
+        answer.body(Body::empty()).unwrap()
+    }
+
+    #[test]
+    fn what_was_not_taken_goes_elsewhere() {
+        let (call, replica) = (call(Method::POST), Arc::from("a"));
+        let mut tries = Tries::new(call.method());
+        let own = Response::builder().status(429).body(Body::empty()).unwrap();
+        assert_eq!(tries.answered(&replica, &own, &call), Answered::PassOn);
+        assert_eq!(tries.answered(&replica, &refused(200), &call), Answered::PassOn);
+        for status in [429, 503].repeat(9) {
+            assert_eq!(tries.answered(&replica, &refused(status), &call), Answered::Again);
+        }
+        for (status, outcome) in
+            [(500, Answered::Again), (502, Answered::Again), (500, Answered::PassOn)]
+        {
+            assert_eq!(tries.answered(&replica, &refused(status), &call), outcome);
+        }
+    }
+
     #[test]
     fn pauses_grow_with_refusals_only() {
         let (call, replica) = (call(Method::POST), Arc::from("a"));
         let mut tries = Tries::new(call.method());
         assert!(tries.failed(&replica, &unreached(), &call));
         assert_eq!(tries.pause(), None);
-        assert!(tries.not_taken(&replica, &call));
+        let refuse = |tries: &mut Tries| tries.answered(&replica, &refused(429), &call);
+        assert_eq!(refuse(&mut tries), Answered::Again);
         assert_eq!(tries.pause(), Some(FIRST_PAUSE));
-        assert!(tries.not_taken(&replica, &call));
+        assert_eq!(refuse(&mut tries), Answered::Again);
         assert_eq!(tries.pause(), Some(FIRST_PAUSE * 2));
-        assert!((0..90).all(|_| tries.not_taken(&replica, &call)));
+        assert!((0..90).all(|_| refuse(&mut tries) == Answered::Again));
         assert_eq!(tries.pause(), Some(LONGEST_PAUSE));
     }
 }

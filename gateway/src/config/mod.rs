@@ -1,5 +1,6 @@
 //! What the gateway is told: flags, each also a variable (contract 1.2).
 
+mod clients;
 mod scaling;
 mod tls;
 
@@ -13,6 +14,7 @@ use clap::{Parser, ValueEnum};
 use provider::bundle::Limits;
 use rustix::fs::Access;
 
+pub use self::clients::ClientArgs;
 pub use self::scaling::ScalingArgs;
 pub use self::tls::{PlainHttp, TlsArgs};
 
@@ -115,6 +117,12 @@ pub struct Config {
           action = clap::ArgAction::Set)]
     pub takeover: bool,
 
+    /// How long the next gateway may take to serve, after it was given everything, before it is
+    /// ended and this one starts again
+    #[arg(long, env = "FAAS_TAKEOVER_TIMEOUT", value_name = "FAAS_TAKEOVER_TIMEOUT",
+          default_value = "2m", value_parser = duration)]
+    pub takeover_timeout: Duration,
+
     /// Address of the Docker engine
     #[arg(
         long,
@@ -137,6 +145,16 @@ pub struct Config {
           action = clap::ArgAction::Set)]
     pub access_log: bool,
 
+    /// How long the gateway goes on as before when it is told to end, but says on the metrics port
+    /// that it is not ready, so that whoever sends clients here stops to. A second signal cuts it
+    /// short
+    #[arg(long, env = "FAAS_SHUTDOWN_DELAY", value_name = "FAAS_SHUTDOWN_DELAY",
+          default_value = "0s", value_parser = duration)]
+    pub shutdown_delay: Duration,
+
+    /// What clients may do.
+    #[command(flatten)]
+    pub clients: ClientArgs,
     /// Scaling by load.
     #[command(flatten)]
     pub scaling: ScalingArgs,
@@ -251,11 +269,13 @@ impl Config {
             });
         }
         self.tls.validate([self.port, self.metrics_port])?;
+        self.clients.validate()?;
         self.scaling.validate()?;
         let timeouts = [
             ("read_timeout", self.read_timeout),
             ("write_timeout", self.write_timeout),
             ("upstream_timeout", self.upstream_timeout),
+            ("FAAS_TAKEOVER_TIMEOUT", self.takeover_timeout),
         ];
         match timeouts.iter().find(|(_, timeout)| timeout.is_zero()) {
             Some((variable, _)) => Err(ConfigError {

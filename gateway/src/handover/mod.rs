@@ -6,17 +6,21 @@
 //! calls, and ends. Replicas run on throughout.
 
 mod desk;
+mod door;
 mod heir;
 mod link;
 mod stage;
 
 pub use self::desk::{Desk, Visitor};
+pub use self::door::{back_door, open_door};
 pub use self::heir::Predecessor;
 pub use self::link::{Given, Role};
 pub use self::stage::{Leaving, Stage};
 
 /// The file in the state folder through which gateways talk.
 const SOCKET_FILE: &str = "gateway.sock";
+/// The file in the state folder through which a gateway that leaves passes calls on.
+const BACK_DOOR_FILE: &str = "successor.sock";
 /// What the new gateway says when it can go on alone.
 const RELEASE: &str = "release";
 /// What the old one says when it has let go of everything.

@@ -1,21 +1,21 @@
 //! How far a gateway is that leaves, as those see it who answer its calls.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use relay::Target;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// How far it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// It does not leave.
     Serving,
     /// It cannot start or change anything any more, and the next gateway does not serve yet.
     Leaving,
     /// The next gateway serves there.
-    Replaced(SocketAddr),
+    Replaced(Target),
 }
 
 /// Shared by all that answer calls, and by who lets the gateway leave. Cheap to clone.
@@ -51,11 +51,11 @@ impl Leaving {
     }
 
     /// Where the next gateway serves, when it does before the deadline.
-    pub async fn successor(&self, deadline: Instant) -> Option<SocketAddr> {
+    pub async fn successor(&self, deadline: Instant) -> Option<Target> {
         let mut stage = self.stage.subscribe();
         let replaced = stage.wait_for(|stage| matches!(stage, Stage::Replaced(_)));
-        match *timeout_at(deadline, replaced).await.ok()?.ok()? {
-            Stage::Replaced(address) => Some(address),
+        match &*timeout_at(deadline, replaced).await.ok()?.ok()? {
+            Stage::Replaced(target) => Some(target.clone()),
             _ => None,
         }
     }
@@ -69,14 +69,9 @@ impl Leaving {
         }
     }
 
-    /// The next gateway serves at an address that this one listened on.
-    pub fn replaced_at(&self, address: SocketAddr) {
-        let ip = match address.ip() {
-            ip if !ip.is_unspecified() => ip,
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        };
-        self.stage.send_replace(Stage::Replaced(SocketAddr::new(ip, address.port())));
+    /// The next gateway serves, and takes there what this one passes on.
+    pub fn replaced_at(&self, successor: Target) {
+        self.stage.send_replace(Stage::Replaced(successor));
     }
 }
 
@@ -106,8 +101,8 @@ mod tests {
         leaving.begin(Duration::from_secs(5)).await;
         let soon = Instant::now() + Duration::from_secs(1);
         assert_eq!(leaving.successor(soon).await, None);
-        leaving.replaced_at("0.0.0.0:8080".parse().unwrap());
-        let there = leaving.successor(soon).await;
-        assert_eq!(there, Some("127.0.0.1:8080".parse().unwrap()));
+        let successor = Target::unix("/state/successor.sock");
+        leaving.replaced_at(successor.clone());
+        assert_eq!(leaving.successor(soon).await, Some(successor));
     }
 }

@@ -76,6 +76,7 @@ async fn shared(upstream: SocketAddr, timeout: Duration) -> Arc<Shared> {
         scaler,
         scale_from_zero: true,
         access_log: false,
+        clients: None,
         leaving: Default::default(),
     })
 }
@@ -99,7 +100,7 @@ fn serve(
     let listener = Listener::bind_tcp(([127, 0, 0, 1], 0).into(), 1).expect("a port").remove(0);
     let address = listener.local_addr().expect("bound");
     let (trigger, shutdown) = relay::shutdown();
-    let work = move |(listener, shared, shutdown)| async move {
+    let work = move |(listener, shared, options, shutdown)| async move {
         let listener = Listener::from_tcp(listener).expect("a listener");
         let caller = std::rc::Rc::new(Caller::new(shared));
         let handler = move |request: http::Request<Body>, peer| {
@@ -113,7 +114,7 @@ fn serve(
         };
         relay::serve(listener, options, shutdown, handler).await;
     };
-    let threads = relay::threads::start(vec![(listener, shared, shutdown)], work);
+    let threads = relay::threads::start(vec![(listener, shared, options, shutdown)], work);
     (address, trigger, threads.expect("a thread"))
 }
 

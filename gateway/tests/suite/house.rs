@@ -5,13 +5,16 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Parser;
 use gateway::call::{Caller, Shared, route};
+use gateway::config::Config;
 use gateway::directory::Directory;
+use gateway::limits::Clients;
 use gateway::metrics::Metrics;
 use gateway::scaling::{Bounds, Scaler};
 use provider::fake::Fake;
 use provider::{Address, Calls, Function, Name, Provider};
-use relay::{Listener, ServeOptions};
+use relay::{Listener, Places, ServeOptions};
 use tokio::runtime::Handle;
 
 /// A gateway without an API: one data thread, a scripted provider, an upstream that echoes.
@@ -28,10 +31,25 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) async fn new() -> Self {
-        Self::within(Bounds::default()).await
+        Self::build(&[], Bounds::default()).await
     }
 
+    /// One whose functions are bounded so.
     pub(crate) async fn within(bounds: Bounds) -> Self {
+        Self::build(&[], bounds).await
+    }
+
+    /// One whose clients are bounded by these flags.
+    pub(crate) async fn with(flags: &[&str]) -> Self {
+        Self::build(flags, Bounds::default()).await
+    }
+
+    async fn build(flags: &[&str], bounds: Bounds) -> Self {
+        let config = Config::parse_from(std::iter::once(&"faas-gateway").chain(flags));
+        config.validate().unwrap();
+        let flags = &config.clients;
+        let places = flags.max_connections.map_or(usize::MAX, usize::from);
+        let options = flags.serve_options(&ServeOptions::default(), Places::new(places));
         let calls = Calls::default();
         let fake = Fake::new(Address::Tcp(upstream()), calls.clone());
         let metrics = Metrics::new().unwrap();
@@ -49,9 +67,10 @@ impl House {
             scaler: scaler.clone(),
             scale_from_zero: true,
             access_log: false,
+            clients: Clients::limited(flags.client_rate, &flags.trusted_proxies),
             leaving: Default::default(),
         };
-        let (address, stop) = serve(Arc::new(shared));
+        let (address, stop) = serve(Arc::new(shared), options);
         Self { fake, calls, directory, metrics, scaler, address, _stop: stop }
     }
 
@@ -78,6 +97,12 @@ impl House {
     /// Calls a path in a thread of its own.
     pub(crate) fn call(&self, path: &str) -> tokio::task::JoinHandle<String> {
         self.exchange(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+    }
+
+    /// Calls a path with one more header, in a thread of its own.
+    pub(crate) fn call_with(&self, path: &str, header: &str) -> tokio::task::JoinHandle<String> {
+        let rest = format!("Host: x\r\nConnection: close\r\n{header}\r\n\r\n");
+        self.exchange(format!("GET {path} HTTP/1.1\r\n{rest}"))
     }
 
     /// Posts to a path in a thread of its own.
@@ -124,20 +149,20 @@ impl House {
     }
 }
 
-fn serve(shared: Arc<Shared>) -> (SocketAddr, relay::Trigger) {
+fn serve(shared: Arc<Shared>, options: ServeOptions) -> (SocketAddr, relay::Trigger) {
     let listener = Listener::bind_tcp(([127, 0, 0, 1], 0).into(), 1).unwrap().remove(0);
     let address = listener.local_addr().unwrap();
     let (trigger, shutdown) = relay::shutdown();
-    let work = move |(listener, shared, shutdown)| async move {
+    let work = move |(listener, shared, options, shutdown)| async move {
         let listener = Listener::from_tcp(listener).unwrap();
         let caller = std::rc::Rc::new(Caller::new(shared));
         let handler = move |request, peer| {
             let caller = caller.clone();
             async move { caller.call(route(request), peer).await }
         };
-        relay::serve(listener, ServeOptions::default(), shutdown, handler).await;
+        relay::serve(listener, options, shutdown, handler).await;
     };
-    relay::threads::start(vec![(listener, shared, shutdown)], work).unwrap();
+    relay::threads::start(vec![(listener, shared, options, shutdown)], work).unwrap();
     (address, trigger)
 }
 

@@ -4,6 +4,7 @@ mod bundles;
 mod calls;
 mod grpc;
 mod house;
+mod limits;
 mod refusals;
 mod slots;
 mod tls;

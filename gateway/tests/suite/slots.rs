@@ -123,6 +123,25 @@ async fn a_call_that_was_not_taken_is_sent_again_with_its_body() {
     assert_eq!(bodies, ["hello"; 3]);
 }
 
+/// What a watchdog says whose function does not take connections.
+const UNREACHABLE: &str = "HTTP/1.1 500 Internal Server Error\r\nX-Faas-Not-Taken: 1\r\n\
+                           Content-Length: 4\r\n\r\nnone";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_function_that_was_not_reached_is_tried_again_but_not_for_ever() {
+    for (failures, status) in [(2, "200"), (9, "500")] {
+        let upstream = Upstream::new(move |number, _| match number {
+            number if number <= failures => Reply::Bytes(UNREACHABLE.to_owned()),
+            _ => Reply::Bytes(ok("done")),
+        });
+        let house = house(&upstream).await;
+        house.deploy(r#"{"service":"f","image":"i"}"#).await;
+        let answer = house.post("/function/f", "hello").await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        assert_eq!(upstream.asked(3).len(), 3);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_functions_own_429_is_passed_on() {
     let answer = "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 3\r\n\r\nown";

@@ -74,15 +74,16 @@ impl Replica {
             let (run, begun) = (run.clone(), Instant::now());
             state.current = Some(Current { run, report: Report::default(), begun });
         }
-        // Written while the sandbox is being made: a gateway that is killed in between finds what
-        // runs and is not wanted.
-        let (report, saved) =
-            tokio::join!(run.set_up(&self.shared.folders, sandboxed), self.save());
-        let failure = match (report, saved) {
-            (Ok(report), Ok(())) => {
-                self.came_up(report);
-                return Ok(run);
-            }
+        // Written while the sandbox is being made, and while the function gets ready, for which
+        // calls may wait: a gateway that is killed in between finds what runs and is not wanted.
+        let set_up = async {
+            let report = run.set_up(&self.shared.folders, sandboxed).await?;
+            self.came_up(report);
+            Ok::<_, String>(())
+        };
+        let (up, saved) = tokio::join!(set_up, self.save());
+        let failure = match (up, saved) {
+            (Ok(()), Ok(())) => return Ok(run),
             (Err(text), _) if sandboxed => Error::invalid(annotation::SANDBOX, text),
             (Err(text), _) => refused(text),
             (_, Err(error)) => error,
@@ -100,6 +101,8 @@ impl Replica {
             current.report = report;
         }
         self.phase.send_replace(Phase::Running);
+        drop(state);
+        self.tell(What::Changed);
     }
 
     /// Gives it somebody to look after it.

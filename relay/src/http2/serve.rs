@@ -48,16 +48,17 @@ where
     H: Fn(Request<Body>) -> F + 'static,
     F: Future<Output = Response<Body>> + 'static,
 {
-    let options = *live.options();
+    let options = live.options().clone();
+    let (max_uri, start) = (options.max_uri_bytes, options.header_timeout);
     let (streams, exec) = (Streams::new(), Exec::default());
     let service = {
         let (streams, exec, handler) = (Rc::clone(&streams), exec.clone(), Rc::new(handler));
         service_fn(move |request: Request<Incoming>| {
-            let (stream, progress) = streams.begin(options.header_timeout);
+            let (stream, progress) = streams.begin(start);
             exec.announce(stream);
             let handler = Rc::clone(&handler);
             async move {
-                let response = answer(request.map(Body::from), options, &*handler).await;
+                let response = answer(request.map(Body::from), max_uri, &*handler).await;
                 Ok::<_, Infallible>(response.map(|body| Sent::new(body, progress)))
             }
         })
@@ -153,14 +154,14 @@ impl Check {
 }
 
 /// Answers one request.
-async fn answer<H, F>(request: Request<Body>, options: ServeOptions, handler: &H) -> Response<Body>
+async fn answer<H, F>(request: Request<Body>, max_uri: usize, handler: &H) -> Response<Body>
 where
     H: Fn(Request<Body>) -> F,
     F: Future<Output = Response<Body>>,
 {
     let is_head = request.method() == Method::HEAD;
     let path = request.uri().path_and_query();
-    let mut response = if path.is_some_and(|path| path.as_str().len() > options.max_uri_bytes) {
+    let mut response = if path.is_some_and(|path| path.as_str().len() > max_uri) {
         refusal(StatusCode::URI_TOO_LONG, "the request target is too long")
     } else {
         match translate(request) {

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use http::Response;
-use relay::{Body, ServeOptions};
+use relay::{Body, Places, ServeOptions};
 use tokio::time::Instant;
 
 use crate::harness::{
@@ -31,7 +31,7 @@ fn slow_heads_and_idle_connections_are_closed() {
 
 #[test]
 fn no_more_connections_than_allowed() {
-    let options = ServeOptions { max_connections: 1, ..ServeOptions::default() };
+    let options = ServeOptions { places: Some(Places::new(1)), ..ServeOptions::default() };
     let served = serve(options, hello);
     let mut first = served.connect();
     first.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("open");

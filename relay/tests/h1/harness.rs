@@ -51,6 +51,7 @@ where
     let threads = relay::threads::start(listeners, move |listener| {
         let handler = make();
         let shutdown = shutdown.clone();
+        let options = options.clone();
         async move {
             let listener = Listener::from_tcp(listener).expect("a listener");
             relay::serve(listener, options, shutdown, handler).await;

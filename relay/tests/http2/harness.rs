@@ -47,6 +47,7 @@ where
     let (trigger, shutdown) = relay::shutdown();
     let threads = relay::threads::start(listeners, move |listener| {
         let (listen, shutdown, handler) = (listen.clone(), shutdown.clone(), make());
+        let options = options.clone();
         async move { relay::serve(listen(listener), options, shutdown, handler).await }
     });
     Served { port, trigger, threads: threads.expect("threads") }

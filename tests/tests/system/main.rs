@@ -3,11 +3,14 @@
 mod layout;
 mod local;
 
+mod alerts;
 mod calls;
 mod certify;
+mod clients;
 mod deploys;
 mod engine;
 mod gate;
+mod handover;
 mod input;
 mod metrics;
 mod protocols;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use cli::certify::{Call, Expect, Load, Plan};
+use cli::certify::{Call, Expect, Load, Plan, Trust};
 use serde_json::json;
 
 use super::site::Site;
@@ -69,7 +69,7 @@ fn load(site: &Site, per_second: u32) -> Result<Load> {
     let path = format!("/function/{}", site.rust.name);
     let script = move |_| Call::get(path.clone(), Expect::Complete);
     let url = format!("http://127.0.0.1:{}", site.rust.port);
-    Load::start(Plan { url, tls_no_verify: false, per_second, script: Arc::new(script) }, "step")
+    Load::start(Plan { url, trust: Trust::default(), per_second, script: Arc::new(script) }, "step")
 }
 
 /// How long it took until as many replicas as the load needs were wanted, and until all were ready.
