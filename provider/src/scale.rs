@@ -20,7 +20,7 @@ const DEFAULT_TARGET: f64 = 50.0;
 /// How much of the target is used, when the function does not say (contract 4.1).
 const DEFAULT_PROPORTION: f64 = 0.9;
 /// Percent of the maximum that an alert adds, when the function does not say (contract 4.1).
-const DEFAULT_FACTOR: u32 = 20;
+const DEFAULT_FACTOR: u32 = 10;
 /// Longest `down.window` (contract 4.1).
 const MAX_DOWN_WINDOW: Duration = Duration::from_secs(5 * 60);
 /// Longest name of a query.

@@ -96,7 +96,10 @@ impl Scaler {
         let places = self.room.places(name, replicas, least)?;
         tracing::info!(function = %name, replicas = places.count, ?cause, "scaling up");
         self.measured(name, places.count, cause).await?;
-        self.until_started(name, (start, places)).await;
+        // A step up may be followed by the next one before it is ready. What was promised counts
+        // until the directory shows it.
+        drop(start);
+        self.wait(name, SEEN, |entry| entry.status.desired >= places.count).await;
         Ok(())
     }
 
