@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use provider::{Function, Provider, Status, label};
+use provider::{Function, Status, label};
 
 use crate::on_docker::OnDocker;
 use crate::on_process::OnProcess;
