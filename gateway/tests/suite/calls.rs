@@ -60,6 +60,7 @@ async fn many_calls_wake_a_sleeping_function_once() {
     house.fake.hold(true);
     let calls: Vec<_> = (0..20).map(|_| house.call("/function/f")).collect();
     house.in_flight(20).await;
+    house.asked_for(&name, 1).await;
     house.fake.make_ready(&name);
     for call in calls {
         let answer = call.await.unwrap();

@@ -29,7 +29,7 @@ impl House {
     }
 
     /// Waits until the provider was asked for so many replicas of a function.
-    async fn asked_for(&self, name: &Name, count: u32) {
+    pub(crate) async fn asked_for(&self, name: &Name, count: u32) {
         let asked = (name.clone(), Target::Replicas(count));
         while !self.fake.scales().contains(&asked) {
             tokio::task::yield_now().await;
