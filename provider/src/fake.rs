@@ -112,9 +112,10 @@ impl Provider for Fake {
     }
 
     async fn scale(&self, name: &Name, to: Target) -> Result<()> {
+        let done = self.scripted_failure().and_then(|()| self.rescale(name, to));
+        // Last, so that whoever has seen it finds it done.
         self.world().scales.push((name.clone(), to));
-        self.scripted_failure()?;
-        self.rescale(name, to)
+        done
     }
 
     fn watch(&self) -> BoxStream<'static, Event> {

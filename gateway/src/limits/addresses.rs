@@ -25,9 +25,9 @@ impl Addresses {
     pub(super) fn take(&mut self, ip: IpAddr, pace: Pace, now: u64) -> Result<(), Duration> {
         let key = key(ip);
         let full = self.young.get(&key).or_else(|| self.old.get(&key)).copied().unwrap_or(0);
-        let taken = pace.take(full, now);
-        self.note(key, taken.unwrap_or(full));
-        taken.map(|_| ())
+        let (full, taken) = pace.take(full, now);
+        self.note(key, full);
+        taken
     }
 
     fn note(&mut self, key: u64, full: u64) {

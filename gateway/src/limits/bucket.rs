@@ -23,15 +23,16 @@ impl Pace {
         Self { interval, ahead: interval.saturating_mul(u64::from(rate.burst()) - 1) }
     }
 
-    /// Takes a call from a bucket that is full again at `full`: when it is full after that. When
-    /// the bucket is empty: how long until it has a call.
-    pub(super) fn take(self, full: u64, now: u64) -> Result<u64, Duration> {
-        // A bucket that was filled at another rate may be further ahead than this one allows.
+    /// Takes a call from a bucket that is full again at `full`: when it is full from now on, and,
+    /// when the bucket is empty, how long until it has a call.
+    pub(super) fn take(self, full: u64, now: u64) -> (u64, Result<(), Duration>) {
+        // A bucket that was filled at another rate may be further ahead than this one allows. That
+        // must be kept, or it would be as far ahead the next time.
         let most = now.saturating_add(self.ahead).saturating_add(self.interval);
         let full = full.clamp(now, most);
         match (full - now).checked_sub(self.ahead) {
-            None | Some(0) => Ok(full + self.interval),
-            Some(wait) => Err(Duration::from_nanos(wait)),
+            None | Some(0) => (full + self.interval, Ok(())),
+            Some(wait) => (full, Err(Duration::from_nanos(wait))),
         }
     }
 }
@@ -53,10 +54,15 @@ impl Bucket {
     /// Takes a call that comes now. The error is how long until there is one.
     pub fn take(&self, rate: Rate, now: Instant) -> Result<(), Duration> {
         let (pace, now) = (Pace::new(rate), nanos(now.saturating_duration_since(self.begin)));
-        let mut wait = Duration::ZERO;
-        let next = |full| pace.take(full, now).map_err(|time| wait = time).ok();
-        let taken = self.full.fetch_update(Relaxed, Relaxed, next).is_ok();
-        if taken { Ok(()) } else { Err(wait) }
+        let mut taken = Ok(());
+        let next = |full| {
+            let (full, result) = pace.take(full, now);
+            taken = result;
+            Some(full)
+        };
+        // It always gives a next value.
+        let _ = self.full.fetch_update(Relaxed, Relaxed, next);
+        taken
     }
 }
 
@@ -116,5 +122,6 @@ mod tests {
         let rate = "10/s".parse().unwrap();
         let wait = bucket.take(rate, now).unwrap_err();
         assert!(wait <= rate.interval(), "{wait:?}");
+        assert!(bucket.take(rate, now + wait).is_ok(), "the hours of before are forgotten");
     }
 }

@@ -98,7 +98,8 @@ async fn functions_are_started_one_after_the_other_in_the_order_of_their_calls()
         house.fake.make_ready(&names[index]);
     }
     for call in calls {
-        assert!(call.await.unwrap().starts_with("HTTP/1.1 200"));
+        let answer = call.await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 }
 

@@ -50,7 +50,8 @@ impl Project {
     }
 
     fn make(functions: &[(&str, &str)]) -> Result<Self> {
-        let gateway = Gateway::start_on("process", &["--access-log", "false"])?;
+        let gateway =
+            Gateway::start_on("process", &["--access-log", "false", "--scale-by-load=true"])?;
         let cli = Cli::new(&gateway)?;
         let folder = tempfile::tempdir()?;
         for (index, (name, template)) in functions.iter().enumerate() {

@@ -20,7 +20,7 @@ const REST: Duration = Duration::from_secs(5);
 const WATCH: Duration = Duration::from_secs(30);
 
 pub(crate) fn run() -> Result<()> {
-    let gateway = Gateway::start_on("process", &["--access-log", "false"])?;
+    let gateway = Gateway::start_on("process", &["--access-log", "false", "--scale-by-load=true"])?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let pid = gateway.pid().context("the gateway does not run")?;
     let empty = measure(pid)?;

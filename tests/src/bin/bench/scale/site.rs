@@ -58,9 +58,9 @@ impl Site {
             let function = json!({ "service": place.name, "image": image, "labels": labels() });
             runtime.block_on(place.client.deploy(function))?;
         }
-        let docker = docker(&["version"])
-            .is_ok()
-            .then(|| Gateway::start_on("docker", &["--access-log", "false"]));
+        let docker = docker(&["version"]).is_ok().then(|| {
+            Gateway::start_on("docker", &["--access-log", "false", "--scale-by-load=true"])
+        });
         let docker = docker.transpose()?;
         let contained =
             docker.as_ref().map(|gateway| place((CONTAINED, ""), gateway)).transpose()?;
