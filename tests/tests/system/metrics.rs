@@ -17,7 +17,7 @@ on_each_backend!(
 );
 
 /// What Prometheus itself adds to every target, and to series.
-const OWN_SERIES: [&str; 2] = ["up", "scrape_"];
+const OWN_SERIES: [&str; 3] = ["up", "scrape_", "ALERTS"];
 const OWN_LABELS: [&str; 5] = ["__name__", "instance", "job", "le", "replica"];
 
 /// A series as the docs have it.
