@@ -9,10 +9,19 @@ use std::sync::{Mutex, PoisonError};
 use rustix::process::geteuid;
 use tempfile::TempDir;
 
+/// The first user that is a test's own, when the tests are root's.
+const FIRST_USER: u32 = 5_200_000;
+
+/// The plain user, when the tests are root's: another one in each process of tests, since the kernel
+/// counts a user's processes, and one test makes as many as it may.
+fn plain_user() -> u32 {
+    FIRST_USER + 2 * (std::process::id() % 1_000_000)
+}
+
 /// The user that root has functions run as.
-const FUNCTION_USER: u32 = 52346;
-/// The plain user, when the tests are root's.
-const PLAIN_USER: u32 = 52345;
+fn function_user() -> u32 {
+    plain_user() + 1
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Setting {
@@ -85,12 +94,12 @@ impl Setting {
     /// Who owns a replica's files.
     pub(crate) fn owner(self) -> u32 {
         let own = geteuid().as_raw();
-        if self.is_plain() && own == 0 { PLAIN_USER } else { own }
+        if self.is_plain() && own == 0 { plain_user() } else { own }
     }
 
     /// The user in the spec.
     pub(crate) fn spec_user(self) -> Option<u32> {
-        (self == Self::Root).then_some(FUNCTION_USER)
+        (self == Self::Root).then(function_user)
     }
 
     /// Who a function is.
@@ -116,7 +125,7 @@ impl Setting {
                               \"$0\" --clear-groups -- \"$@\"";
                 let mut command = Command::new("unshare");
                 command.args(["--mount", "sh", "-c", script]);
-                command.arg(PLAIN_USER.to_string()).arg(program);
+                command.arg(plain_user().to_string()).arg(program);
                 command
             }
         }
@@ -134,7 +143,11 @@ impl Setting {
 
 /// Runs a program as the plain user.
 fn as_plain_user(program: impl AsRef<Path>) -> Command {
-    if geteuid().is_root() { as_user(PLAIN_USER, program) } else { Command::new(program.as_ref()) }
+    if geteuid().is_root() {
+        as_user(plain_user(), program)
+    } else {
+        Command::new(program.as_ref())
+    }
 }
 
 fn as_user(user: u32, program: impl AsRef<Path>) -> Command {
