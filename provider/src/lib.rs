@@ -1,7 +1,7 @@
 //! What Flint calls a function, what is seen of it, and the places it can run.
 //!
 //! Without features this crate is vocabulary only and does no IO. The backends stand behind the
-//! features `docker`, `process` and, for tests, `fake`.
+//! features `docker`, `kubernetes`, `process` and, for tests, `fake`.
 
 pub mod bundle;
 pub mod confine;
@@ -33,6 +33,8 @@ mod replicas;
 pub mod docker;
 #[cfg(feature = "fake")]
 pub mod fake;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 #[cfg(feature = "process")]
 pub mod process;
 

@@ -1,0 +1,1 @@
+//! Backend for Kubernetes: a function is a Deployment and a Service.
