@@ -76,6 +76,8 @@ pub enum Error {
         name: String,
         /// The most that may wait.
         limit: usize,
+        /// How long calls wait now.
+        wait: Duration,
     },
     /// A client made more calls than the gateway takes from one.
     #[error(
@@ -185,7 +187,9 @@ impl Error {
             Self::BodyBroken(_) => (S::BAD_REQUEST, "body_broken", None),
             Self::BadRequest(_) => (S::BAD_REQUEST, "bad_request", None),
             Self::NotReady { .. } => (S::SERVICE_UNAVAILABLE, "not_ready", Some(1)),
-            Self::Crowded { .. } => (S::TOO_MANY_REQUESTS, "crowded", Some(1)),
+            Self::Crowded { wait, .. } => {
+                (S::TOO_MANY_REQUESTS, "crowded", Some(whole_seconds(*wait)))
+            }
             Self::ClientRate { wait, .. } | Self::FunctionRate { wait, .. } => {
                 (S::TOO_MANY_REQUESTS, "rate_limited", Some(whole_seconds(*wait)))
             }

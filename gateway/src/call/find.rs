@@ -90,10 +90,12 @@ impl Caller {
         deadline: Instant,
         tries: &Tries,
     ) -> Result<Picked> {
-        let name = || entry.label.to_string();
+        let queue = &entry.live.queue;
         let limit = if self.now(entry)?.ready() > 0 { entry.max_queue } else { MAX_WAITING };
-        let place = entry.live.queue.enter(limit);
-        let place = place.ok_or_else(|| Error::Crowded { name: name(), limit })?;
+        let place = queue.enter(limit).ok_or_else(|| {
+            let (name, wait) = (entry.label.to_string(), queue.retry_after());
+            Error::Crowded { name, limit, wait }
+        })?;
         let mut changed = entry.live.changed.subscribe();
         let Ok(_head) = timeout_at(deadline, place.head()).await else {
             return Err(too_late(&*self.now(entry)?));
@@ -101,7 +103,10 @@ impl Caller {
         loop {
             let now = self.now(entry)?;
             match self.look(&now, tries) {
-                Found::Replica(picked) => return Ok(picked),
+                Found::Replica(picked) => {
+                    place.served();
+                    return Ok(picked);
+                }
                 Found::Busy => free_slot(&now, &place, &mut changed, deadline).await?,
                 Found::None => self.ready(&now, &mut changed, deadline).await?,
             }
