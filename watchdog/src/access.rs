@@ -69,12 +69,22 @@ impl Drop for Access {
             Ok(code) if self.reason => code.canonical_reason().unwrap_or_default(),
             _ => "",
         };
-        let space = if words.is_empty() { "" } else { " " };
-        let (size, tail) = (HumanSize(self.length), &self.tail);
-        let seconds = Seconds::<4>(self.measured.start().elapsed());
-        log::call_line(format_args!(
-            "{head} - {status}{space}{words} - ContentLength: {size} ({seconds}s){tail}"
-        ));
+        let took = Seconds::<4>(self.measured.start().elapsed());
+        log::call_line(|out| {
+            out.extend_from_slice(head.as_bytes());
+            out.extend_from_slice(b" - ");
+            log::number(out, status.into());
+            if !words.is_empty() {
+                out.push(b' ');
+                out.extend_from_slice(words.as_bytes());
+            }
+            out.extend_from_slice(b" - ContentLength: ");
+            HumanSize(self.length).write(out);
+            out.extend_from_slice(b" (");
+            took.write(out);
+            out.extend_from_slice(b"s)");
+            out.extend_from_slice(self.tail.as_bytes());
+        });
     }
 }
 

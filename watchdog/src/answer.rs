@@ -64,6 +64,6 @@ pub fn not_taken(mut response: Response<Body>) -> Response<Body> {
 /// Says how long the call took.
 pub fn with_duration(mut response: Response<Body>, took: Duration) -> Response<Body> {
     response.headers_mut().remove(&DURATION);
-    response.body_mut().lines_mut().add_display(&DURATION, Seconds::<6>(took));
+    response.body_mut().lines_mut().add_with(&DURATION, |text| Seconds::<6>(took).write(text));
     response
 }
