@@ -50,6 +50,12 @@ impl Calls {
         if drained.is_ok() { 0 } else { counter.in_flight() }
     }
 
+    /// Lets no new call in.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) fn close(&self, replica: &str) {
+        self.counter(replica).close();
+    }
+
     /// Lets new calls in again after a [`Calls::drain`] that was given up.
     pub fn open(&self, replica: &str) {
         self.counter(replica).state.fetch_and(!CLOSED, Ordering::SeqCst);

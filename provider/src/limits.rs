@@ -10,6 +10,13 @@ use crate::function::annotation;
 use crate::rate::RateError;
 use crate::{Error, Function, Rate, Result, format_duration, parse_duration};
 
+/// The timeout of functions that name none.
+#[cfg(any(feature = "replicas", feature = "kubernetes"))]
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+/// After so long without an answer a replica's status says so.
+#[cfg(any(feature = "replicas", feature = "kubernetes"))]
+pub(crate) const LISTEN_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// The watchdog's variable for the longest that a call may take.
 const EXEC_TIMEOUT: &str = "exec_timeout";
 /// Those that must not end a call before that: in watchdogs of others they bound the reading of a

@@ -1,6 +1,7 @@
 //! Docker's engine as the replicas' core sees it.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ pub struct DockerEngine {
     pub(super) network: Network,
     pub(super) images: Images,
     pub(super) node: Mutex<Node>,
+    pub(super) cgroups: PathBuf,
 }
 
 impl DockerEngine {
@@ -148,7 +150,7 @@ impl Engine for DockerEngine {
     }
 
     async fn usage(&self, running: Vec<Running>) -> Result<Vec<Usage>> {
-        usage::of(&self.api, running).await
+        usage::of(&self.api, &self.cgroups, running).await
     }
 
     async fn tidy(&self) -> Result<()> {

@@ -9,20 +9,12 @@ use futures_util::{Stream, StreamExt};
 
 use super::api::{Api, error, is_status, message};
 use super::auth;
-use crate::{Error, Function, Result, annotation};
+use crate::{Error, Function, PullPolicy, Result};
 
 /// Longest that a pull may go without a sign of progress.
 const PULL_STALL: Duration = Duration::from_secs(300);
 /// The registry of references that name none.
 pub(super) const DOCKER_HUB: &str = "docker.io";
-
-/// When an image is pulled: Kubernetes' three words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PullPolicy {
-    IfNotPresent,
-    Always,
-    Never,
-}
 
 /// Pulls images.
 pub(super) struct Images {
@@ -35,7 +27,7 @@ impl Images {
     /// Pulls the function's image if its policy says so.
     pub(super) async fn ensure(&self, function: &Function) -> Result<()> {
         let image = with_tag(&function.image);
-        let policy = pull_policy(function)?;
+        let policy = function.pull_policy()?.unwrap_or_default();
         if policy != PullPolicy::Always && self.is_present(&image).await? {
             return Ok(());
         }
@@ -105,18 +97,6 @@ pub(super) fn bad(image: &str, reason: impl Into<String>) -> Error {
     Error::Image { image: image.to_owned(), reason: reason.into() }
 }
 
-fn pull_policy(function: &Function) -> Result<PullPolicy> {
-    match function.annotations.get(annotation::IMAGE_PULL_POLICY).map(String::as_str) {
-        None | Some("" | "IfNotPresent") => Ok(PullPolicy::IfNotPresent),
-        Some("Always") => Ok(PullPolicy::Always),
-        Some("Never") => Ok(PullPolicy::Never),
-        Some(other) => {
-            let reason = format!("{other:?} is not IfNotPresent, Always or Never");
-            Err(Error::invalid(annotation::IMAGE_PULL_POLICY, reason))
-        }
-    }
-}
-
 /// The reference with `:latest` when it names neither tag nor digest: else every tag is pulled.
 pub(super) fn with_tag(image: &str) -> String {
     let last = image.rsplit('/').next().unwrap_or(image);
@@ -147,16 +127,5 @@ mod tests {
         for (image, tagged, registry) in cases {
             assert_eq!((with_tag(image).as_str(), registry_of(image)), (tagged, registry));
         }
-    }
-
-    #[test]
-    fn the_policy_is_one_of_three_words() {
-        let policy = |word: &str| {
-            let pair = (annotation::IMAGE_PULL_POLICY.to_owned(), word.to_owned());
-            pull_policy(&Function { annotations: [pair].into(), ..Function::default() })
-        };
-        assert_eq!(policy("Always").unwrap(), PullPolicy::Always);
-        assert_eq!(pull_policy(&Function::default()).unwrap(), PullPolicy::IfNotPresent);
-        assert!(policy("always").unwrap_err().to_string().contains("image-pull-policy"));
     }
 }

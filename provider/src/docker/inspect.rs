@@ -9,7 +9,8 @@ use bollard::models::{
 
 use super::labels::{REMOVED_SUFFIX, REPLICA};
 use crate::replicas::deploy::Deploy;
-use crate::replicas::seen::{Phase, Seen, describe_exit};
+use crate::replicas::seen::{Phase, Seen};
+use crate::words::describe_exit;
 
 impl Seen {
     /// Reads an inspected container; `None` when it is not one of ours.

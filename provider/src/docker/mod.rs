@@ -27,11 +27,14 @@ use self::image::Images;
 use self::namespaces::NamespaceVolumes;
 use self::network::Network;
 use self::node::Node;
-use crate::replicas::{self, DEFAULT_TIMEOUT, LISTEN_TIMEOUT, Replicas, Settings};
+use crate::limits::{DEFAULT_TIMEOUT, LISTEN_TIMEOUT};
+use crate::replicas::{self, Replicas, Settings};
 use crate::{Calls, Info, Result};
 
 /// Where Docker's engine listens unless told otherwise.
 pub const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
+/// Where control groups are unless told otherwise.
+const CGROUPS: &str = "/sys/fs/cgroup";
 /// The network of a gateway that names none.
 pub const DEFAULT_NETWORK: &str = "flint";
 
@@ -53,6 +56,9 @@ pub struct DockerConfig {
     pub default_timeout: Duration,
     /// After so long without an answer a replica's status says so.
     pub listen_timeout: Duration,
+    /// Where control groups are, of either version. Of a replica that has none there the engine is
+    /// asked what it uses.
+    pub cgroups: PathBuf,
 }
 
 impl DockerConfig {
@@ -66,6 +72,7 @@ impl DockerConfig {
             calls,
             default_timeout: DEFAULT_TIMEOUT,
             listen_timeout: LISTEN_TIMEOUT,
+            cgroups: CGROUPS.into(),
         }
     }
 }
@@ -86,6 +93,7 @@ impl Docker {
             images: Images { engine: api.clone(), docker_config: config.docker_config },
             network: Network::default(),
             node: Mutex::new(Node::default()),
+            cgroups: config.cgroups,
             api: api.clone(),
         };
         let settings = Settings {
@@ -94,7 +102,7 @@ impl Docker {
             default_timeout: config.default_timeout,
             listen_timeout: config.listen_timeout,
         };
-        let info = Info { provider: "flint-docker", orchestration: "docker" };
+        let info = Info { provider: "flint-docker", orchestration: "docker", freezes: true };
         replicas::open(engine, Box::new(NamespaceVolumes { engine: api }), settings, info).await
     }
 

@@ -10,17 +10,17 @@ use super::api::{Api, error, is_status, refused};
 use crate::replicas::usage::{Consumed, Running};
 use crate::{Result, Usage};
 
-/// Where control groups are, of either version.
-const ROOT: &str = "/sys/fs/cgroup";
 /// The hierarchies of version 1 that tell something; the empty one is version 2.
 const HIERARCHIES: [&str; 4] = ["", "cpu,cpuacct", "cpuacct", "memory"];
 /// Questions to the engine under way at once.
 const QUESTIONS: usize = 16;
 
-/// What each of them uses. Those that have just ended are left out.
-pub(super) async fn of(api: &Api, running: Vec<Running>) -> Result<Vec<Usage>> {
+/// What each of them uses, by the control groups below `root`. Those that have just ended are left
+/// out.
+pub(super) async fn of(api: &Api, root: &Path, running: Vec<Running>) -> Result<Vec<Usage>> {
+    let root = root.to_owned();
     let read = tokio::task::spawn_blocking(move || {
-        let read = |replica: Running| (cgroups(Path::new(ROOT), &replica.id), replica);
+        let read = |replica: Running| (cgroups(&root, &replica.id), replica);
         let read = running.into_iter().map(read);
         read.map(|(dirs, replica)| (Consumed::of_cgroups(&dirs), replica)).collect::<Vec<_>>()
     });

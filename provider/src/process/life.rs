@@ -13,7 +13,8 @@ use super::run::{Run, report_of};
 use super::{blocking, refused};
 use crate::confine::{Exit, Report};
 use crate::replicas::engine::What;
-use crate::replicas::seen::{Phase, describe_exit};
+use crate::replicas::seen::Phase;
+use crate::words::describe_exit;
 use crate::{Error, Result, annotation};
 
 /// Pause before a replica that ended is started again; it doubles each time, up to [`LAST_PAUSE`].

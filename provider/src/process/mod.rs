@@ -30,8 +30,9 @@ pub use self::engine::ProcessEngine;
 use self::namespaces::NamespaceFile;
 use self::shared::Shared;
 use crate::bundle::Store;
+use crate::limits::{DEFAULT_TIMEOUT, LISTEN_TIMEOUT};
 use crate::programs::Programs;
-use crate::replicas::{self, DEFAULT_TIMEOUT, LISTEN_TIMEOUT, Replicas, Settings};
+use crate::replicas::{self, Replicas, Settings};
 use crate::{Calls, Error, Info, Result};
 
 /// This backend's name in errors.
@@ -104,7 +105,7 @@ impl Process {
             default_timeout: config.default_timeout,
             listen_timeout: config.listen_timeout,
         };
-        let info = Info { provider: "flint-process", orchestration: "process" };
+        let info = Info { provider: "flint-process", orchestration: "process", freezes: true };
         replicas::open(engine, namespaces, settings, info).await
     }
 

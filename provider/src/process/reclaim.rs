@@ -12,8 +12,12 @@ const SWAPS: &str = "/proc/swaps";
 /// a machine that has nowhere to put it, keeps it. Without swap only what files have in memory
 /// could go, which the kernel takes by itself when it needs it, and a thaw would have to read.
 pub(super) fn give_back(cgroups: &[PathBuf], may: impl Fn() -> bool) {
+    give_back_to(Path::new(SWAPS), cgroups, may);
+}
+
+fn give_back_to(swaps: &Path, cgroups: &[PathBuf], may: impl Fn() -> bool) {
     let switch = cgroups.iter().map(|dir| dir.join("memory.reclaim")).find(|file| file.exists());
-    if let Some(switch) = switch.filter(|_| has_swap(Path::new(SWAPS))) {
+    if let Some(switch) = switch.filter(|_| has_swap(swaps)) {
         let steps = step_by_step(&switch, may);
         tracing::debug!(switch = %switch.display(), steps, "gave memory back");
     }
@@ -52,6 +56,25 @@ mod tests {
         assert_eq!(step_by_step(&switch, may), 2);
         assert_eq!(step_by_step(&dir.path().join("none/memory.reclaim"), || true), 0);
         give_back(&[dir.path().join("none")], || true);
+    }
+
+    #[test]
+    fn it_goes_from_the_group_that_can_and_only_where_there_is_swap() {
+        let dir = tempfile::tempdir().unwrap();
+        let (freezer, unified) = (dir.path().join("freezer"), dir.path().join("unified"));
+        fs::create_dir_all(&freezer).unwrap();
+        fs::create_dir_all(&unified).unwrap();
+        let (swaps, switch) = (dir.path().join("swaps"), unified.join("memory.reclaim"));
+        fs::write(&swaps, "Filename Type Size\n").unwrap();
+        fs::write(&switch, "").unwrap();
+        fs::write(unified.join("memory.current"), (STEP_BYTES * 3).to_string()).unwrap();
+        let groups = [freezer.clone(), unified];
+        give_back_to(&swaps, &groups, || true);
+        assert_eq!(fs::read_to_string(&switch).unwrap(), "", "there is nowhere to put it");
+        fs::write(&swaps, "Filename Type Size\n/swapfile file 8\n").unwrap();
+        give_back_to(&swaps, &groups, || true);
+        assert_eq!(fs::read_to_string(&switch).unwrap(), STEP_BYTES.to_string());
+        assert!(!freezer.join("memory.reclaim").exists());
     }
 
     #[test]

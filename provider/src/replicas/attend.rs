@@ -7,10 +7,11 @@ use tokio::time::sleep;
 
 use super::core::Core;
 use super::group::{Member, Stage};
-use super::ready::{FIRST_PAUSE, LAST_PAUSE, Probe};
+use super::ready::Probe;
 use super::seen::Phase;
 use super::sockets::Watched;
 use crate::confine::SOCKET;
+use crate::probe::{FIRST_PAUSE, LAST_PAUSE};
 use crate::{Address, Name};
 
 /// Looks after one run of one container.

@@ -13,12 +13,12 @@ use tokio::task::AbortHandle;
 use super::engine::Engine;
 use super::files::{Files, disk};
 use super::group::{Group, Member, Stage};
-use super::locks::Locks;
 use super::namespaces::{NamespaceSet, NamespaceStore};
 use super::secrets::SecretFiles;
 use super::sockets::Sockets;
 use super::{Settings, report};
 use crate::feed::Feed;
+use crate::locks::Locks;
 use crate::{Calls, Error, Function, Name, Result};
 
 /// The groups, by function.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use tokio::task::AbortHandle;
 
-use super::seen::{KILLED, OUT_OF_MEMORY, Phase, Seen};
+use super::seen::{Phase, Seen};
 use crate::Address;
+use crate::words::{KILLED, OUT_OF_MEMORY};
 
 /// All containers of one function, by replica id.
 #[derive(Default)]

@@ -1,5 +1,6 @@
 //! What is known of the one machine, and whether it meets a function's constraints. No IO.
 
+use crate::constraint::{Constraint, go_arch};
 use crate::{Error, Function, Result};
 
 /// Facts of the machine that functions are placed on.
@@ -29,27 +30,13 @@ impl Facts {
         function.constraints.iter().try_for_each(|constraint| self.meets(constraint))
     }
 
-    /// `key=value`, `key==value` or `key!=value`, with spaces or without.
     fn meets(&self, constraint: &str) -> Result<()> {
-        let bad = |reason: String| Err(Error::invalid("constraints", reason));
-        let Some((key, value)) = constraint.split_once('=') else {
-            return bad(format!("{constraint:?} is not key=value"));
-        };
-        let (key, equal) = key.strip_suffix('!').map_or((key, true), |key| (key, false));
-        let (key, value) = (key.trim(), value.trim_start_matches('=').trim());
+        let Constraint { key, value, equal } = Constraint::parse(constraint)?;
         let found = self.0.iter().any(|(k, v)| k == key && v == value);
         if found == equal {
             return Ok(());
         }
-        bad(format!("this machine, the only one, does not meet {constraint:?}"))
-    }
-}
-
-/// The name that Go and Kubernetes have for an architecture of `uname`.
-fn go_arch(uname: &str) -> &str {
-    match uname {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
+        let reason = format!("this machine, the only one, does not meet {constraint:?}");
+        Err(Error::invalid("constraints", reason))
     }
 }

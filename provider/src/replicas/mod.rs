@@ -13,7 +13,6 @@ pub(crate) mod files;
 mod follow;
 mod frost;
 mod group;
-mod locks;
 pub(crate) mod logs;
 pub(crate) mod machine;
 pub(crate) mod namespaces;
@@ -44,11 +43,6 @@ use crate::{
     Calls, Event, Function, Info, LogLine, LogQuery, Name, Namespaces, Provider, Result, Secrets,
     Status, Target, Usage,
 };
-
-/// The timeout of functions that name none.
-pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
-/// After so long without an answer a replica's status says so.
-pub(crate) const LISTEN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What every engine's backend is told.
 #[derive(Clone, Debug)]

@@ -6,29 +6,15 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Empty;
-use hyper::Request;
-use hyper::client::conn::http1;
-use hyper::header::HOST;
-use hyper_util::rt::TokioIo;
 use rustix::fs::{FileType, Mode, OFlags};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use crate::Address;
+use crate::probe::{HEALTH_PATH, PORT, status};
 
-/// The port that every function listens on (contract 5.12).
-const PORT: u16 = 8080;
-/// What is asked for to see whether the function is up (contract 5.12).
-const HEALTH_PATH: &str = "/_/health";
 /// Longest that one question may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-/// Pause after the first question; it doubles after each, up to [`LAST_PAUSE`].
-pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(5);
-/// Longest pause between two questions.
-pub(super) const LAST_PAUSE: Duration = Duration::from_millis(250);
-
 /// Where a replica could answer.
 pub(super) struct Probe {
     /// The socket that our watchdog makes when it is ready.
@@ -80,21 +66,7 @@ async fn listens(path: &Path) -> io::Result<()> {
 
 /// Whether something speaks HTTP there and does not say that it cannot serve.
 async fn is_healthy(address: SocketAddr) -> bool {
-    matches!(timeout(ANSWER_TIMEOUT, status(address)).await, Ok(Ok(status)) if status < 500)
-}
-
-async fn status(address: SocketAddr) -> Result<u16, Box<dyn std::error::Error + Send + Sync>> {
-    let stream = TcpStream::connect(address).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request =
-        Request::get(HEALTH_PATH).header(HOST, address.to_string()).body(Empty::<Bytes>::new())?;
-    // The connection is driven here, so that nothing outlives the question.
-    let mut answer = std::pin::pin!(sender.send_request(request));
-    tokio::select! {
-        response = &mut answer => Ok(response?.status().as_u16()),
-        // Whoever answers and hangs up at once has answered.
-        _ = connection => Ok(answer.await?.status().as_u16()),
-    }
+    matches!(timeout(ANSWER_TIMEOUT, status(address, HEALTH_PATH)).await, Ok(Ok(status)) if status < 500)
 }
 
 #[cfg(test)]

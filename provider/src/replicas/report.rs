@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::group::{Group, Member, Stage};
 use super::seen::Phase;
+use crate::words::{describe_end, not_ready};
 use crate::{Replica, State, Status};
 
 /// The status of a function; `None` when it is gone.
@@ -62,7 +63,7 @@ fn reason(group: &Group, wanted: u64) -> String {
     let sick = |m: &&Member| m.is_wanted_up() && !m.is_ready() && m.generation() == wanted;
     let worst = group.current().filter(sick).max_by_key(|m| m.seen.restarts);
     let Some(trouble) = worst.and_then(trouble) else { return String::new() };
-    format!("generation {wanted} is not ready: {trouble}")
+    not_ready(wanted, &trouble)
 }
 
 /// What is amiss with any replica of the wanted generation, each thing once.
@@ -79,16 +80,7 @@ fn trouble(member: &Member) -> Option<String> {
     if member.last_exit.is_empty() {
         return None;
     }
-    let times = match member.seen.restarts {
-        0 => String::new(),
-        1 => ", restarted once".to_owned(),
-        n => format!(", restarted {n} times"),
-    };
-    let words = match member.last_words.as_str() {
-        "" => String::new(),
-        words => format!(": {words}"),
-    };
-    Some(format!("{}{times}{words}", member.last_exit))
+    Some(describe_end(&member.last_exit, member.seen.restarts, &member.last_words))
 }
 
 #[cfg(test)]

@@ -4,11 +4,6 @@ use std::net::IpAddr;
 
 use super::deploy::Deploy;
 
-/// How a replica ended that the kernel killed for want of memory.
-pub(crate) const OUT_OF_MEMORY: &str = "out of memory";
-/// How it looks before the engine knows why.
-pub(crate) const KILLED: &str = "killed by signal 9";
-
 /// What was last seen of a replica of ours.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
@@ -49,27 +44,4 @@ pub(crate) enum Phase {
     Restarting,
     /// It was stopped, is being removed, or could not be started.
     Exited,
-}
-
-/// An exit status in words. Above 128 it is a signal's number, as shells and `docker-init` have it.
-pub(crate) fn describe_exit(code: i64, out_of_memory: bool) -> String {
-    match code {
-        _ if out_of_memory => OUT_OF_MEMORY.to_owned(),
-        129..=192 => format!("killed by signal {}", code - 128),
-        _ => format!("exit code {code}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn exits_in_words() {
-        assert_eq!(describe_exit(1, false), "exit code 1");
-        assert_eq!(describe_exit(255, false), "exit code 255");
-        assert_eq!(describe_exit(139, false), "killed by signal 11");
-        assert_eq!(describe_exit(137, true), OUT_OF_MEMORY);
-        assert_eq!(describe_exit(137, false), KILLED);
-    }
 }

@@ -12,7 +12,8 @@ use super::core::{Core, World};
 use super::engine::{Happening, What};
 use super::group::Stage;
 use super::logs::Source;
-use super::seen::{Phase, Seen, describe_exit};
+use super::seen::{Phase, Seen};
+use crate::words::describe_exit;
 use crate::{Error, Name, Result};
 
 /// Pause after a lost connection; it doubles with each, up to [`LAST_PAUSE`].

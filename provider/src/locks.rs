@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 /// Locks by key. A key that nobody holds or waits for costs nothing for long.
-pub(super) struct Locks<K>(Mutex<HashMap<K, Weak<AsyncMutex<()>>>>);
+pub(crate) struct Locks<K>(Mutex<HashMap<K, Weak<AsyncMutex<()>>>>);
 
 impl<K> Default for Locks<K> {
     fn default() -> Self {
@@ -17,12 +17,12 @@ impl<K> Default for Locks<K> {
 
 impl<K: Hash + Eq + Clone> Locks<K> {
     /// Waits for the key's turn.
-    pub(super) async fn lock(&self, key: &K) -> OwnedMutexGuard<()> {
+    pub(crate) async fn lock(&self, key: &K) -> OwnedMutexGuard<()> {
         self.of(key).lock_owned().await
     }
 
     /// Whether somebody holds the key now.
-    pub(super) fn is_held(&self, key: &K) -> bool {
+    pub(crate) fn is_held(&self, key: &K) -> bool {
         self.of(key).try_lock().is_err()
     }
 
