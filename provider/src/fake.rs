@@ -49,6 +49,7 @@ struct World {
     scales: Vec<(Name, Target)>,
     counter: u64,
     usage: Vec<Usage>,
+    freezes: bool,
 }
 
 impl Fake {
@@ -64,6 +65,7 @@ impl Fake {
             scales: Vec::new(),
             counter: 0,
             usage: Vec::new(),
+            freezes: true,
         };
         let feed = Feed::new();
         Arc::new(Self(Arc::new(Shared {
@@ -141,7 +143,7 @@ impl Provider for Fake {
     }
 
     fn info(&self) -> Info {
-        Info { provider: "flint-fake", orchestration: "fake" }
+        Info { provider: "flint-fake", orchestration: "fake", freezes: self.world().freezes }
     }
 
     async fn health(&self) -> Result<()> {

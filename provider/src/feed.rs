@@ -51,7 +51,7 @@ impl Feed {
     }
 
     /// The last status of a function.
-    #[cfg(feature = "replicas")]
+    #[cfg(any(feature = "replicas", feature = "kubernetes"))]
     pub(crate) fn get(&self, name: &Name) -> Option<Status> {
         self.lock().get(name).cloned()
     }

@@ -5,19 +5,29 @@
 
 pub mod bundle;
 pub mod confine;
+#[cfg(any(feature = "replicas", feature = "kubernetes"))]
+mod constraint;
 mod duration;
 mod error;
-#[cfg(any(feature = "replicas", feature = "fake"))]
+#[cfg(any(feature = "replicas", feature = "kubernetes", feature = "fake"))]
 mod feed;
 mod function;
 mod inflight;
 mod json;
+mod leadership;
 mod limits;
+#[cfg(any(feature = "replicas", feature = "kubernetes"))]
+mod locks;
 mod log;
+#[cfg(any(feature = "replicas", feature = "kubernetes"))]
+mod merge;
 mod name;
 mod namespace;
+#[cfg(any(feature = "replicas", feature = "kubernetes"))]
+mod probe;
 #[cfg(feature = "programs")]
 pub mod programs;
+mod pull;
 mod quantity;
 mod rate;
 mod scale;
@@ -25,6 +35,8 @@ mod schedule;
 mod secret;
 mod status;
 mod usage;
+#[cfg(any(feature = "replicas", feature = "kubernetes"))]
+mod words;
 
 #[cfg(feature = "replicas")]
 mod replicas;
@@ -49,9 +61,11 @@ pub use error::{Error, Result};
 pub use function::{Function, Resources, annotation, label};
 pub use inflight::{Calls, Counter, Slot};
 pub use json::from_json;
+pub use leadership::Leadership;
 pub use log::{LogLine, LogQuery};
 pub use name::{DEFAULT_NAMESPACE, Name, is_dns_label};
 pub use namespace::{Namespace, Namespaces};
+pub use pull::PullPolicy;
 pub use quantity::{parse_bytes, parse_millicores};
 pub use rate::Rate;
 pub use scale::{Measure, Scale, Target};
@@ -81,6 +95,8 @@ pub struct Info {
     pub provider: &'static str,
     /// What runs the containers or processes, such as `docker`.
     pub orchestration: &'static str,
+    /// Whether replicas can be frozen: kept in memory without processor time.
+    pub freezes: bool,
 }
 
 /// A place where functions run.

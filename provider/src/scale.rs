@@ -49,6 +49,8 @@ pub enum Measure {
     Memory,
     /// Calls that wait to be made in the background.
     Queue,
+    /// Nothing: somebody else decides how many replicas there are.
+    None,
     /// A query of this name in the gateway's configuration.
     Query(String),
 }
@@ -62,6 +64,7 @@ impl Measure {
             Self::Cpu => "cpu",
             Self::Memory => "memory",
             Self::Queue => "queue",
+            Self::None => "none",
             Self::Query(name) => name,
         }
     }
@@ -189,13 +192,14 @@ fn measure(labels: &BTreeMap<String, String>) -> Result<Measure> {
         "cpu" => Measure::Cpu,
         "memory" => Measure::Memory,
         "queue" => Measure::Queue,
+        "none" => Measure::None,
         name if name.len() <= MAX_QUERY_NAME && name.chars().all(good) => {
             Measure::Query(name.to_owned())
         }
         other => {
             let reason = format!(
-                "{other:?} is neither rps, capacity, cpu, memory, queue, nor a query's name, which \
-                 has at most {MAX_QUERY_NAME} letters, digits, - and _"
+                "{other:?} is neither rps, capacity, cpu, memory, queue, none, nor a query's name, \
+                 which has at most {MAX_QUERY_NAME} letters, digits, - and _"
             );
             return Err(Error::invalid(key, reason));
         }
@@ -368,5 +372,36 @@ mod tests {
         let of = |name: &str| Scale::from_labels(&labels(&[(label::SCALE_TYPE, name)]));
         assert_eq!(of("latency").unwrap().measure, Measure::Query("latency".to_owned()));
         assert!(of(&"x".repeat(63)).is_ok() && of(&"x".repeat(64)).is_err());
+    }
+
+    /// Rows of the documentation's tables: label and cells.
+    fn documented(columns: usize) -> Vec<Vec<&'static str>> {
+        let text = include_str!("../../docs/scaling.md");
+        let rows = text.lines().filter(|line| line.starts_with("| `"));
+        let cells = |line: &'static str| line.trim_matches('|').split('|').map(str::trim).collect();
+        let rows = rows.map(cells).filter(|cells: &Vec<_>| cells.len() == columns);
+        rows.filter(|cells| cells[0].contains("/scale.") || cells[0].contains(".scale.")).collect()
+    }
+
+    fn quoted(cell: &str) -> &str {
+        cell.split('`').nth(1).expect("something in backquotes")
+    }
+
+    #[test]
+    fn the_examples_of_the_docs_are_taken_and_what_they_refuse_is_refused_so() {
+        let examples = documented(5);
+        assert_eq!(examples.len(), 12);
+        for row in examples {
+            let (key, value) = (quoted(row[0]), quoted(row[3]));
+            let changed = Scale::from_labels(&labels(&[(key, value)])).unwrap();
+            assert_ne!(changed, Scale::default(), "{key} {value} changes nothing");
+        }
+        let refused = documented(3);
+        assert_eq!(refused.len(), 12);
+        for row in refused {
+            let (key, value) = (quoted(row[0]), quoted(row[1]));
+            let error = Scale::from_labels(&labels(&[(key, value)])).unwrap_err().to_string();
+            assert_eq!(error, format!("{key}: {}", row[2]));
+        }
     }
 }

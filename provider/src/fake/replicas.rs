@@ -39,6 +39,9 @@ impl Fake {
     /// Starts, drains, freezes or thaws replicas of the wanted generation.
     pub(super) fn rescale(&self, name: &Name, to: Target) -> Result<()> {
         let mut world = self.world();
+        if to == Target::Frozen && !world.freezes {
+            return Err(Error::Unsupported("freezing"));
+        }
         let held = world.held;
         let Some(mut status) = world.functions.remove(name) else {
             return Err(Error::NotFound(name.to_string()));

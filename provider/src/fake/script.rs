@@ -75,6 +75,11 @@ impl Fake {
         self.world().healthy = healthy;
     }
 
+    /// Whether replicas can be frozen; when not, asking for it is refused.
+    pub fn set_freezes(&self, freezes: bool) {
+        self.world().freezes = freezes;
+    }
+
     /// Tells watchers everything again, as after a lost connection.
     pub fn reset(&self) {
         let all: BTreeMap<_, _> = self.world().functions.clone();

@@ -40,6 +40,7 @@ pub(crate) fn all() -> Vec<(&'static str, SpecialCase)> {
         docker_cases::a_given_away_address_stays,
         spares::what_is_made_beforehand_is_started_when_it_is_wanted,
         docker_cases::what_replicas_use_is_told,
+        docker_cases::what_control_groups_do_not_tell_the_engine_does,
         registry::images_are_pulled_with_credentials,
         takeover::a_new_gateway_takes_a_rollout_over,
         takeover::a_removal_outlives_its_gateway,
@@ -314,6 +315,14 @@ async fn a_given_away_address_stays(backend: Arc<OnDocker>) {
 }
 
 async fn what_replicas_use_is_told(backend: Arc<OnDocker>) {
+    let mut watcher = Watcher::new(&backend.provider()).await;
+    support::usage_is_told(&*backend, &mut watcher).await;
+}
+
+async fn what_control_groups_do_not_tell_the_engine_does(backend: Arc<OnDocker>) {
+    backend.disconnect();
+    let cgroups = backend.state.path().join("no-control-groups");
+    backend.connect_as(DockerConfig { cgroups, ..backend.config() }).await;
     let mut watcher = Watcher::new(&backend.provider()).await;
     support::usage_is_told(&*backend, &mut watcher).await;
 }

@@ -2,7 +2,7 @@
 //! the suite itself. What it does is told by its environment.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::thread::{self, sleep};
@@ -41,6 +41,11 @@ fn hog() {
 fn serve() {
     while !var("WAIT_FOR").is_empty() && !Path::new(&var("WAIT_FOR")).exists() {
         sleep(Duration::from_millis(20));
+    }
+    if !var("WAIT_AT").is_empty() {
+        // Whoever listens there says when by hanging up.
+        let mut gate = TcpStream::connect(var("WAIT_AT")).expect("somebody at the gate");
+        let _opened = gate.read(&mut [0]);
     }
     if let Some(socket) = var("upstream_url").strip_prefix("unix:") {
         // Behind the watchdog, which takes the calls, and writes a line about each.

@@ -80,7 +80,12 @@ impl OnDocker {
 
     /// A gateway starts.
     pub(crate) async fn connect(&self) {
-        let docker = Docker::connect(self.config()).await.unwrap();
+        self.connect_as(self.config()).await;
+    }
+
+    /// One that is set up in another way.
+    pub(crate) async fn connect_as(&self, config: DockerConfig) {
+        let docker = Docker::connect(config).await.unwrap();
         *self.docker.lock().unwrap() = Some(docker);
     }
 

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use provider::{Function, Status, label};
+use provider::{Function, State, Status, label};
 
 use crate::on_docker::OnDocker;
 use crate::on_process::OnProcess;
-use crate::support::{Backend, Watcher, deploy, name, scale, soon};
+use crate::support::{Backend, Watcher, deploy, in_state, name, scale, soon};
 
 /// A backend that can make replicas beforehand.
 #[async_trait]
@@ -92,6 +92,8 @@ pub(crate) async fn what_is_made_beforehand_is_started_when_it_is_wanted<B: Prep
     // At zero they wait beside the one that is kept.
     until_made(backend, 6).await;
     scale(as_backend(backend), &echo, 0).await;
+    // While some are removed and one is put to rest, so many may be there that are not those that stay.
+    watcher.until(&echo, |s| s.replicas.len() == 1 && in_state(s, State::Stopped) == 1).await;
     let made = until_made(backend, 3).await;
     scale_up(backend, &mut watcher, 3, &made).await;
     until_made(backend, 5).await;

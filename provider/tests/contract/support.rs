@@ -35,18 +35,44 @@ pub(crate) trait Backend: Send + Sync {
     async fn say(&self, status: &Status, instance: &str, text: &str);
     /// What is still there of anything that was deployed.
     async fn leftovers(&self) -> Vec<String>;
+    /// Whether the replicas that serve change all at once and in one event: where something else
+    /// starts and stops them, it does that one by one.
+    fn moves_at_once(&self) -> bool {
+        true
+    }
+    /// Whether namespaces carry labels and annotations of the backend's own beside those given.
+    fn marks_namespaces(&self) -> bool {
+        false
+    }
+    /// What a namespace of this name is called here: where others have namespaces too, it is one
+    /// that only this test has.
+    fn namespace(&self, name: &str) -> String {
+        name.to_owned()
+    }
 }
 
 pub(crate) type CaseFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) type Case = fn(Arc<dyn Backend>) -> CaseFuture;
 
+macro_rules! list {
+    ($($module:ident::$case:ident),* $(,)?) => {
+        vec![$((stringify!($case), (|backend| Box::pin($module::$case(backend))) as Case)),*]
+    };
+}
+
+/// The cases that every provider must pass whose replicas can be frozen.
+pub(crate) fn all_cases() -> Vec<(&'static str, Case)> {
+    let mut all = cases();
+    all.extend(list![
+        lifecycle::frozen_and_back,
+        lifecycle::all_is_frozen_or_nothing_and_all_comes_back,
+        lifecycle::what_is_frozen_is_updated_and_removed,
+    ]);
+    all
+}
+
 /// The cases that every provider must pass.
 pub(crate) fn cases() -> Vec<(&'static str, Case)> {
-    macro_rules! list {
-        ($($module:ident::$case:ident),* $(,)?) => {
-            vec![$((stringify!($case), (|backend| Box::pin($module::$case(backend))) as Case)),*]
-        };
-    }
     list![
         lifecycle::a_deploy_is_seen_and_becomes_ready,
         lifecycle::an_update_is_never_without_a_ready_replica,
@@ -54,9 +80,6 @@ pub(crate) fn cases() -> Vec<(&'static str, Case)> {
         lifecycle::a_newer_deploy_replaces_one_that_is_not_ready,
         lifecycle::scaling_adds_and_drains_replicas,
         lifecycle::zero_keeps_the_function_and_back,
-        lifecycle::frozen_and_back,
-        lifecycle::all_is_frozen_or_nothing_and_all_comes_back,
-        lifecycle::what_is_frozen_is_updated_and_removed,
         lifecycle::removal_leaves_nothing,
         lifecycle::namespaces_keep_functions_apart,
         cases::what_is_not_there_is_not_found,
