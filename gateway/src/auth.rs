@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HeaderValue};
 use subtle::ConstantTimeEq;
 
 use crate::error::{Error, Result};
@@ -54,6 +54,15 @@ impl Credentials {
         create(dir, USER_FILE, || Ok(DEFAULT_USER.to_owned()))?;
         create(dir, PASSWORD_FILE, random_password)?;
         Self::read(dir)
+    }
+
+    /// The `Authorization` header that this gateway, and any with the same credentials, lets in.
+    pub fn header(&self) -> HeaderValue {
+        let token = format!("Basic {}", STANDARD.encode(&self.expected));
+        // Base64 is made of what a header may hold.
+        let mut header = HeaderValue::from_str(&token).unwrap_or(HeaderValue::from_static(""));
+        header.set_sensitive(true);
+        header
     }
 
     fn allow(&self, header: Option<&str>) -> bool {

@@ -7,24 +7,33 @@ use std::sync::Arc;
 
 use provider::bundle::Store;
 use provider::docker::{self, Docker, DockerConfig};
+use provider::kubernetes::{ElectionConfig, Kubernetes, KubernetesConfig};
 use provider::process::{Process, ProcessConfig};
 use provider::{Calls, Provider};
 use sha2::{Digest, Sha256};
 
 use crate::app::StartError;
-use crate::config::{Config, ProviderKind};
+use crate::config::{Config, Place, ProviderKind, is_inside_cluster};
+use crate::peers::Lead;
 
 /// Names of the gateway inside functions.
 const GATEWAY_NAMES: [&str; 2] = ["gateway", "gateway.openfaas"];
+
+/// The Lease of the gateway that leads.
+const LEASE: &str = "flint-gateway";
 
 /// A provider, and what belongs to it.
 pub struct Backend {
     /// Where functions run.
     pub provider: Arc<dyn Provider>,
-    /// The address at which functions look for the gateway.
-    pub functions_ip: IpAddr,
+    /// The address at which functions look for the gateway, where it must listen there.
+    pub functions_ip: Option<IpAddr>,
     /// What functions are made of, when that is bundles.
     pub bundles: Option<Arc<Store>>,
+    /// Which gateway leads, of those in front of the same functions.
+    pub lead: Lead,
+    /// What this gateway is called among them; no other process has ever been.
+    pub name: String,
     engine: Engine,
 }
 
@@ -32,12 +41,16 @@ pub struct Backend {
 enum Engine {
     Docker(Arc<Docker>),
     Process(Arc<Process>),
+    Kubernetes(Arc<Kubernetes>),
 }
 
 /// Puts what is there in the place of [`ProviderKind::Auto`].
 pub async fn resolve(config: Config) -> Config {
     if config.provider != ProviderKind::Auto {
         return config;
+    }
+    if is_inside_cluster() {
+        return Config { provider: ProviderKind::Kubernetes, ..config };
     }
     let provider = match docker::answers(&config.docker_host).await {
         Ok(()) => ProviderKind::Docker,
@@ -58,9 +71,17 @@ impl Backend {
     ) -> Result<Self, StartError> {
         match config.provider {
             ProviderKind::Docker => on_docker(config, state_dir, calls).await,
+            ProviderKind::Kubernetes => on_kubernetes(config, calls).await,
             ProviderKind::Process | ProviderKind::Auto => {
                 on_processes(config, state_dir, calls).await
             }
+        }
+    }
+
+    /// Lets another gateway lead at once, if this one does.
+    pub async fn resign(&self) {
+        if let Engine::Kubernetes(kubernetes) = &self.engine {
+            kubernetes.resign().await;
         }
     }
 
@@ -77,6 +98,7 @@ impl Backend {
         match &self.engine {
             Engine::Docker(docker) => docker.stop(),
             Engine::Process(process) => process.stop(),
+            Engine::Kubernetes(kubernetes) => kubernetes.stop(),
         }
     }
 }
@@ -95,9 +117,40 @@ async fn on_docker(
         ..usual
     })
     .await?;
-    let functions_ip = docker.gateway_ip().await?.into();
+    let functions_ip = Some(docker.gateway_ip().await?.into());
     let engine = Engine::Docker(docker.clone());
-    Ok(Backend { provider: docker, functions_ip, bundles: None, engine })
+    let (bundles, lead, name) = Default::default();
+    Ok(Backend { provider: docker, functions_ip, bundles, lead, name, engine })
+}
+
+/// Functions look for a Service there, whatever gateways are behind it.
+async fn on_kubernetes(config: &Config, calls: &Calls) -> Result<Backend, StartError> {
+    let election = config.place().map(election);
+    let name = election.as_ref().map_or_else(String::new, |election| election.identity.clone());
+    let kubernetes = Kubernetes::connect(KubernetesConfig {
+        function_namespace: config.kubernetes.function_namespace.clone(),
+        cluster_wide: config.kubernetes.cluster_wide,
+        profiles_namespace: config.kubernetes.profiles(),
+        settings: config.kubernetes_settings(),
+        election,
+        ..KubernetesConfig::new(calls.clone())
+    })
+    .await?;
+    Ok(Backend {
+        provider: kubernetes.clone(),
+        functions_ip: None,
+        bundles: None,
+        lead: Lead::new(kubernetes.leadership()),
+        name,
+        engine: Engine::Kubernetes(kubernetes),
+    })
+}
+
+/// How this gateway stands for the lease. A pod that is started again is another candidate.
+fn election(Place { namespace, pod, url }: Place) -> ElectionConfig {
+    let once = uuid::Uuid::new_v4().simple().to_string();
+    let identity = format!("{pod}-{}", &once[..8]);
+    ElectionConfig { namespace, name: LEASE.to_owned(), identity, url }
 }
 
 async fn on_processes(
@@ -106,7 +159,7 @@ async fn on_processes(
     calls: &Calls,
 ) -> Result<Backend, StartError> {
     let bundles = Store::open(state_dir, config.bundle_limits())?;
-    let functions_ip = loopback_of(state_dir).into();
+    let functions_ip: IpAddr = loopback_of(state_dir).into();
     let watchdog = config.watchdog()?;
     let usual = ProcessConfig::new(state_dir.to_owned(), watchdog, bundles.clone(), calls.clone());
     let process = Process::connect(ProcessConfig {
@@ -117,10 +170,13 @@ async fn on_processes(
         ..usual
     })
     .await?;
+    let (lead, name) = Default::default();
     Ok(Backend {
         provider: process.clone(),
-        functions_ip,
+        functions_ip: Some(functions_ip),
         bundles: Some(bundles),
+        lead,
+        name,
         engine: Engine::Process(process),
     })
 }

@@ -147,6 +147,14 @@ pub enum Error {
     /// The gateway has not seen the provider's functions yet.
     #[error("the gateway is starting and does not know the functions yet")]
     Starting,
+    /// Only another gateway knows, and it does not answer.
+    #[error("gateway {leader} leads and knows, but cannot be asked: {reason}; try again")]
+    LeaderAway {
+        /// Its name.
+        leader: String,
+        /// What it said or did.
+        reason: String,
+    },
     /// Another gateway is taking the place of this one.
     #[error("another gateway is taking the place of this one; try again")]
     Leaving,
@@ -197,6 +205,7 @@ impl Error {
             Self::Held { .. } => (S::GATEWAY_TIMEOUT, "deadline", None),
             Self::Replica { .. } => (S::BAD_GATEWAY, "replica", None),
             Self::Deadline { .. } => (S::GATEWAY_TIMEOUT, "deadline", None),
+            Self::LeaderAway { .. } => (S::SERVICE_UNAVAILABLE, "leader_away", Some(1)),
             Self::Leaving => (S::SERVICE_UNAVAILABLE, "leaving", Some(1)),
             Self::Starting => (S::SERVICE_UNAVAILABLE, "starting", Some(1)),
         };

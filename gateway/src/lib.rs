@@ -13,6 +13,7 @@ pub mod handover;
 pub mod holder;
 pub mod limits;
 pub mod metrics;
+pub mod peers;
 mod queue;
 mod record;
 pub mod scaling;

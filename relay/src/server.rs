@@ -26,7 +26,7 @@ use crate::stream::{Arrival, Peer};
 /// Pause after a failed `accept`, so that running out of file descriptors does not become a
 /// loop that eats the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How long unused connections stay open when another server has taken over. A client that uses
+/// How long unused connections stay open when clients are let go gently. A client that uses
 /// one at the moment when it is closed gets no answer, and cannot know whether its request was
 /// taken; one that was not used for that long is not likely to be used right then.
 const LINGER: Duration = Duration::from_secs(3);
@@ -149,7 +149,7 @@ where
 impl<H> Server<H> {
     async fn drain(&self, parting: Parting) {
         let ended = async {
-            if parting == Parting::Leave {
+            if parting != Parting::Drain {
                 self.enter(Stage::Leave);
                 let _ = timeout(LINGER, self.all_ended()).await;
             }

@@ -9,6 +9,8 @@ pub(crate) enum Parting {
     Stay,
     /// Another server accepts on the same sockets from now on.
     Leave,
+    /// Nobody serves here from now on, which whoever sends clients here knows already.
+    Part,
     /// Nobody serves here from now on.
     Drain,
 }
@@ -31,6 +33,13 @@ impl Trigger {
     /// Tells every server with this signal to stop accepting and to finish what is in flight.
     pub fn drain(&self) {
         self.0.send_replace(Parting::Drain);
+    }
+
+    /// Tells every server with this signal to stop accepting and to finish what is in flight, and to
+    /// let its clients go gently, as [`Trigger::leave`] does. For servers whose clients were sent
+    /// elsewhere before.
+    pub fn part(&self) {
+        self.0.send_replace(Parting::Part);
     }
 
     /// Tells every server with this signal that another one accepts on its sockets from now on.

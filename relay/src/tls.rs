@@ -1,5 +1,7 @@
 //! TLS for servers: a certificate and its key from files, which may change while it serves.
 
+mod same;
+
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -230,6 +232,39 @@ mod tests {
         assert!(error.contains("/none: No such file"), "{error}");
         let error = Tls::open(&certificate, dir.path()).expect_err("a folder").to_string();
         assert!(error.ends_with("is no file"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn equals_trust_each_other_and_nobody_else() {
+        use tokio_rustls::TlsConnector;
+        use tokio_rustls::rustls::pki_types::ServerName;
+
+        let (ours, others) = (pair(), pair());
+        let open = |(certificate, key): &(String, String)| {
+            let (dir, certificate, key) = files(certificate, key);
+            (Tls::open(&certificate, &key).expect("usable"), dir)
+        };
+        let (tls, dir) = open(&ours);
+        let (equal, _equal_dir) = open(&ours);
+        let (stranger, _stranger_dir) = open(&others);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let greet = async |server: &Tls| {
+            let config = Arc::new(tls.among_equals().expect("versions"));
+            // Its certificate is for another name.
+            let name = ServerName::IpAddress(address.ip().into());
+            let stream = TcpStream::connect(address).await.expect("a connection");
+            let (accepted, _) = listener.accept().await.expect("a connection");
+            let limit = Duration::from_secs(10);
+            let connect = TlsConnector::from(config).connect(name, stream);
+            tokio::join!(connect, server.accept(accepted, limit)).0.is_ok()
+        };
+        assert!(greet(&equal).await);
+        assert!(!greet(&stranger).await);
+        fs::write(dir.path().join("tls.crt"), &others.0).expect("written");
+        fs::write(dir.path().join("tls.key"), &others.1).expect("written");
+        tls.reload().expect("another pair");
+        assert!(greet(&stranger).await && !greet(&equal).await, "what is in use now");
     }
 
     #[test]

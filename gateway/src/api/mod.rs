@@ -6,6 +6,7 @@ pub mod functions;
 mod info;
 mod logs;
 mod namespaces;
+mod peers;
 mod scale;
 mod scaling;
 mod secrets;
@@ -17,13 +18,14 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use http::StatusCode;
 use provider::{DEFAULT_NAMESPACE, Name, Provider};
 
 use crate::auth::{Credentials, require};
 use crate::directory::Directory;
 use crate::error::{Error, Result};
+use crate::peers::Circle;
 use crate::scaling::Scaler;
 use crate::ui;
 use crate::usage::Sampler;
@@ -47,6 +49,8 @@ pub struct Api {
     pub stopping: relay::Shutdown,
     /// Keeps writes to one function in line.
     pub writes: functions::Writes,
+    /// The other gateways.
+    pub circle: Circle,
 }
 
 type Shared = State<Arc<Api>>;
@@ -88,6 +92,7 @@ pub fn router(api: Arc<Api>, credentials: Option<Credentials>) -> Router {
         )
         .route("/system/logs", get(logs::logs))
         .route("/system/info", get(info::info))
+        .route("/system/peers/{name}", put(peers::tell).delete(peers::goodbye))
         .fallback(async || Error::NoRoute)
         .layer(from_fn_with_state(credentials, require))
         .layer(DefaultBodyLimit::disable())

@@ -2,14 +2,20 @@
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::request::Parts;
+use http::uri::PathAndQuery;
 use jiff::Timestamp;
-use provider::{Measure, Scale, format_duration};
+use provider::{Scale, format_duration};
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::functions::{InNamespace, not_found, synced};
-use super::{Shared, name_in};
+use super::{Api, Shared, name_in};
 use crate::directory::Entry;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::peers::PEER_HEADER;
 use crate::scaling::Record;
 
 /// Everything that explains a function's replicas.
@@ -24,8 +30,10 @@ pub(super) struct Scaling {
     /// Replicas that take calls.
     available_replicas: usize,
     frozen: bool,
-    /// Calls that have begun and not ended, those that wait for a replica among them.
+    /// Calls that have begun and not ended, at all gateways, those that wait for a replica among
+    /// them.
     in_flight: i64,
+    /// Calls that wait at this gateway.
     waiting: i64,
     /// Replicas that a scheduled window keeps now; 0 when none is open.
     scheduled_replicas: u32,
@@ -55,29 +63,55 @@ struct Policy {
     prepared: u32,
 }
 
-/// `GET /system/function/{name}/scaling`.
+/// `GET /system/function/{name}/scaling`. The gateway that leads answers: it has the decisions.
 pub(super) async fn show(
     State(api): Shared,
     Path(name): Path<String>,
     Query(query): Query<InNamespace>,
-) -> Result<Json<Scaling>> {
+    request: Parts,
+) -> Result<Response> {
     let name = name_in(&name, query.namespace.as_deref())?;
     synced(&api)?;
     let entry = api.directory.find(&name).ok_or_else(|| not_found(&name))?;
-    Ok(Json(Scaling::of(&entry)))
+    let is_passed_on = request.headers.contains_key(PEER_HEADER);
+    match api.circle.lead.elsewhere().filter(|_| !is_passed_on) {
+        Some(leader) => pass_on(&api, leader, &request).await,
+        None => Ok(Json(Scaling::of(&entry, &api)).into_response()),
+    }
+}
+
+/// Has the gateway that leads answer.
+async fn pass_on(
+    api: &Api,
+    (leader, url): (String, Option<String>),
+    request: &Parts,
+) -> Result<Response> {
+    let away = |reason: String| Error::LeaderAway { leader: leader.clone(), reason };
+    let url = url.ok_or_else(|| away("it does not say where it is reached".to_owned()))?;
+    let path = request.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let authorization = request.headers.get(AUTHORIZATION);
+    let answer = api.circle.client.ask(&url, path, authorization).await;
+    let answer = answer.map_err(|failure| away(failure.to_string()))?;
+    let mut response = (answer.status, answer.body).into_response();
+    if let Some(kind) = answer.content_type {
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+    }
+    Ok(response)
 }
 
 impl Scaling {
-    fn of(entry: &Entry) -> Self {
-        let metrics = &entry.live.metrics;
+    fn of(entry: &Entry, api: &Api) -> Self {
+        let elsewhere = api.circle.tally.seen(&entry.label, Instant::now());
+        let elsewhere = i64::try_from(elsewhere.in_flight).unwrap_or(i64::MAX);
+        let here = entry.live.metrics.in_flight.get();
         Self {
             name: entry.name.function().to_owned(),
             namespace: entry.name.namespace().to_owned(),
-            policy: Policy::of(&entry.scale),
+            policy: Policy::of(&entry.scale, api.provider.info().freezes),
             replicas: entry.status.desired,
             available_replicas: entry.ready(),
             frozen: entry.is_frozen(),
-            in_flight: metrics.in_flight.get(),
+            in_flight: here.saturating_add(elsewhere),
             waiting: i64::try_from(entry.live.queue.len()).unwrap_or(i64::MAX),
             scheduled_replicas: entry.scale.schedule.floor(Timestamp::now()),
             decisions: entry.live.journal.read(),
@@ -86,26 +120,18 @@ impl Scaling {
 }
 
 impl Policy {
-    fn of(scale: &Scale) -> Self {
-        let measure = match &scale.measure {
-            Measure::Rps => "rps",
-            Measure::Capacity => "capacity",
-            Measure::Cpu => "cpu",
-            Measure::Memory => "memory",
-            Measure::Queue => "queue",
-            Measure::Query(name) => name,
-        };
+    fn of(scale: &Scale, freezes: bool) -> Self {
         Self {
             min: scale.min,
             max: scale.max,
-            measure: measure.to_owned(),
+            measure: scale.measure.label().to_owned(),
             target: scale.target,
             target_proportion: scale.proportion,
             factor: scale.factor,
             down_window: scale.down_window.map(format_duration),
             zero: scale.zero,
             zero_duration: format_duration(scale.zero_duration),
-            freeze_after: scale.freeze_after.map(format_duration),
+            freeze_after: scale.freeze_after.filter(|_| freezes).map(format_duration),
             schedule: scale.schedule.to_string(),
             prepared: scale.prepared,
         }

@@ -39,9 +39,9 @@ pub enum StartError {
     /// The metrics cannot be registered.
     #[error(transparent)]
     Metrics(#[from] prometheus::Error),
-    /// No client for Prometheus can be made.
-    #[error("Prometheus cannot be asked: {0}")]
-    Prometheus(#[from] reqwest::Error),
+    /// No client for Prometheus, or for other gateways, can be made.
+    #[error("others cannot be asked over HTTP: {0}")]
+    Client(#[from] reqwest::Error),
     /// The kernel gave no threads or signals.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -51,6 +51,10 @@ impl StartError {
     /// What to do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Provider(provider::Error::Unavailable { backend: "Kubernetes", .. }) => Some(
+                "is the API server there, and may this pod's service account (or the kubeconfig that \
+                 KUBECONFIG names) talk to it?",
+            ),
             Self::Provider(provider::Error::Unavailable { .. }) => Some(
                 "start the engine, let this user use it (group docker), or name it with --docker-host; \
                  functions run without Docker with --provider process",

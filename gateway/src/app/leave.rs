@@ -13,6 +13,7 @@ use super::metrics::Readiness;
 use super::signals::StopSignals;
 use crate::backend::Backend;
 use crate::handover::{Desk, Given, Leaving, Visitor, back_door};
+use crate::peers::Circle;
 use crate::state::StateDir;
 
 /// How long requests of the API that change something are waited for before everything is handed
@@ -35,6 +36,8 @@ pub(super) struct Farewell {
     pub(super) manner: Manner,
     /// The sockets that the next gateway is given.
     pub(super) doubles: Vec<Given>,
+    /// The other gateways.
+    pub(super) circle: Circle,
 }
 
 /// How gently it ends.
@@ -63,7 +66,8 @@ impl Farewell {
     async fn stop(self, mut stop: StopSignals) {
         let Manner { readiness, delay, drain } = self.manner;
         readiness.withdraw();
-        if !delay.is_zero() {
+        let is_announced = !delay.is_zero();
+        if is_announced {
             let ms = delay.as_millis();
             tracing::info!(
                 "told to stop: not ready any more, {ms} ms until no new calls are taken"
@@ -73,14 +77,21 @@ impl Farewell {
                 () = stop.wait() => (),
             }
         }
-        let Self { backend, trigger, threads, mut tasks, state, doubles, .. } = self;
+        let Self { backend, trigger, threads, mut tasks, state, doubles, circle, .. } = self;
+        // Before the calls have ended, which may take a while in which nobody else would lead.
+        backend.resign().await;
         // Clients that connect from now on are to be refused at once.
         drop(doubles);
         let ms = drain.as_millis();
         tracing::info!("stopping: no new calls, {ms} ms for those in flight");
-        trigger.drain();
+        // Clients that are still here did not hear of it, and may be about to use what they have.
+        match is_announced {
+            true => trigger.part(),
+            false => trigger.drain(),
+        }
         finish(threads, &mut stop).await;
         tasks.shutdown().await;
+        circle.say_goodbye().await;
         backend.close().await;
         drop(state);
     }

@@ -1,6 +1,7 @@
 //! Metrics and health, on a port of their own.
 
 mod functions;
+mod peers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -16,6 +17,7 @@ use relay::Shutdown;
 
 use crate::directory::Directory;
 use crate::metrics::Metrics;
+use crate::peers::Circle;
 use crate::usage::Sampler;
 
 /// What an answer to Prometheus is made from.
@@ -26,6 +28,8 @@ pub(super) struct Sources {
     pub(super) directory: Arc<Directory>,
     /// What it uses.
     pub(super) sampler: Arc<Sampler>,
+    /// Which gateway leads, and what the others tell it.
+    pub(super) circle: Circle,
 }
 
 /// Whether new clients are welcome, until it is withdrawn. Cheap to clone.
@@ -79,7 +83,10 @@ async fn text(State(sources): State<Arc<Sources>>) -> Response {
     }
     let functions = sources.directory.all();
     let functions = functions.iter().map(|entry| &**entry);
-    let seen = functions::look(functions, sample.ok().as_deref());
+    let seen = functions::look(functions, sample.ok().as_deref()).and_then(|mut seen| {
+        seen.extend(peers::look(&sources.circle)?);
+        Ok(seen)
+    });
     match seen.and_then(|seen| sources.metrics.text_with(seen)) {
         Ok(text) => {
             let kind = HeaderValue::from_static(TEXT_FORMAT);

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::middleware::from_fn_with_state;
-use provider::Calls;
 use provider::bundle::Store;
+use provider::{Calls, Provider};
 use relay::Tls;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -36,6 +36,7 @@ use crate::directory::Directory;
 use crate::handover::{Desk, Leaving, Predecessor};
 use crate::limits::Clients;
 use crate::metrics::{Metrics, observe};
+use crate::peers::{Circle, Client};
 use crate::scaling::Scaler;
 use crate::state::StateDir;
 use crate::sweep::sweep;
@@ -72,8 +73,8 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     let mut stop = StopSignals::new()?;
     let backend = tokio::select! {
         opened = Backend::open(&config, state.path(), &calls) => opened?,
-        // Containers stay, and an engine may take its time to answer.
-        () = stop.wait(), if config.provider == ProviderKind::Docker => return Ok(()),
+        // Containers and pods stay, and an engine may take its time to answer.
+        () = stop.wait(), if config.provider != ProviderKind::Process => return Ok(()),
     };
     let predecessor = predecessor.take();
     let parts = Parts { config, credentials, tls, metrics, calls, predecessor };
@@ -109,17 +110,16 @@ async fn serve(
     let (provider, bundles) = (backend.provider.clone(), backend.bundles.clone());
     let directory = Arc::new(Directory::new(calls, metrics.clone(), config.upstream_timeout));
     let mut tasks = JoinSet::new();
-    tasks.spawn({
-        let (directory, events) = (directory.clone(), provider.watch());
-        async move { directory.follow(events).await }
-    });
-    wait_for_sync(&directory).await;
+    follow(&directory, &*provider, &mut tasks).await;
     let (runtime, leaving) = (Handle::current(), Leaving::default());
     let scaler = Scaler::new(provider.clone(), directory.clone(), runtime.clone());
-    let scaler = Arc::new(scaler.until(leaving.clone()).within(scaling::bounds(&config)));
+    let circle = circle(&backend, credentials.as_ref(), tls.as_ref())?;
+    circle.report(&directory, &mut tasks);
+    let scaler = scaler.until(leaving.clone()).led_by(circle.lead.clone());
+    let scaler = Arc::new(scaler.within(scaling::bounds(&config)));
     let sampler = Arc::new(Sampler::new(provider.clone(), directory.clone()));
-    let has_predecessor = predecessor.is_some();
-    let autoscaler = scaling::autoscaler(&config, has_predecessor, &scaler, &sampler)?;
+    let able = (&scaler, &sampler);
+    let autoscaler = scaling::autoscaler(&config, predecessor.is_some(), able, &circle)?;
     let (trigger, shutdown) = relay::shutdown();
     let api = Api {
         provider,
@@ -129,6 +129,7 @@ async fn serve(
         bundles: bundles.clone().map(Bundles::new),
         stopping: shutdown.clone(),
         writes: Default::default(),
+        circle: circle.clone(),
     };
     let router = api::router(Arc::new(api), credentials);
     let router = router.layer(from_fn_with_state(metrics.requests.clone(), observe));
@@ -140,15 +141,13 @@ async fn serve(
         clients: Clients::limited(config.clients.client_rate, &config.clients.trusted_proxies),
         leaving: leaving.clone(),
     });
-    if let Some(store) = bundles {
-        tasks.spawn(sweep_when_synced(store, directory.clone()));
-    }
     let place = (backend.functions_ip, state.path());
     let sockets = Sockets::bind(&config, place, tls.as_ref(), predecessor.as_mut())?;
     let announcement = sockets.announcement()?;
     let Sockets { threads, metrics: listener, doubles } = sockets;
     let readiness = Readiness::default();
-    let sources = Sources { metrics, directory, sampler };
+    keep_in_order(&mut tasks, bundles.zip(Some(directory.clone())), tls);
+    let sources = Sources { metrics, directory, sampler, circle: circle.clone() };
     metrics::serve(listener, sources, (shutdown.clone(), readiness.clone()))?;
     let options = serve_options(&config, &threads);
     let seeds = threads.into_iter().map(|sockets| Seed {
@@ -160,9 +159,6 @@ async fn serve(
         runtime: runtime.clone(),
     });
     let threads = relay::threads::start(seeds.collect(), relay_calls)?;
-    if let Some(tls) = tls {
-        tasks.spawn(follow_certificate(tls));
-    }
     tasks.spawn(autoscaler.run(leaving.clone()));
     let desk = Desk::open(state.path(), config.takeover_timeout)?;
     print!("{announcement}");
@@ -170,7 +166,8 @@ async fn serve(
         predecessor.serving().await;
     }
     let manner = Manner { drain: config.write_timeout, delay: config.shutdown_delay, readiness };
-    let farewell = Farewell { backend, state, trigger, threads, tasks, leaving, manner, doubles };
+    let farewell =
+        Farewell { backend, state, trigger, threads, tasks, leaving, manner, doubles, circle };
     farewell.wait(stop, &desk).await;
     Ok(())
 }
@@ -183,19 +180,47 @@ fn credentials(config: &Config, state: &Path) -> Result<Option<Credentials>, Sta
     })
 }
 
-async fn wait_for_sync(directory: &Directory) {
+/// This gateway among the others, if there can be any.
+fn circle(
+    backend: &Backend,
+    credentials: Option<&Credentials>,
+    tls: Option<&Tls>,
+) -> reqwest::Result<Circle> {
+    let header = credentials.map(Credentials::header);
+    let client = Client::new(backend.name.clone(), header, tls)?;
+    Ok(Circle::new(backend.lead.clone(), client))
+}
+
+/// Has the directory follow the provider, and waits until it knows what runs.
+async fn follow(directory: &Arc<Directory>, provider: &dyn Provider, tasks: &mut JoinSet<()>) {
+    let (follower, events) = (directory.clone(), provider.watch());
+    tasks.spawn(async move { follower.follow(events).await });
     if tokio::time::timeout(SYNC, directory.synced()).await.is_err() {
         tracing::warn!("the provider has not told what runs; calls are answered 503 until it does");
     }
 }
 
-/// Before the provider has told what runs, bundles that are used look as if they were not.
+/// Bundles that nobody uses go, and a certificate that was changed is taken.
+fn keep_in_order(
+    tasks: &mut JoinSet<()>,
+    bundles: Option<(Arc<Store>, Arc<Directory>)>,
+    tls: Option<Tls>,
+) {
+    if let Some((store, directory)) = bundles {
+        tasks.spawn(sweep_when_synced(store, directory));
+    }
+    if let Some(tls) = tls {
+        tasks.spawn(follow_certificate(tls));
+    }
+}
+
 async fn follow_certificate(tls: Tls) {
     if let Err(error) = tls::follow(tls).await {
         tracing::error!(%error, "a new certificate is not noticed: restart the gateway for it");
     }
 }
 
+/// Before the provider has told what runs, bundles that are used look as if they were not.
 async fn sweep_when_synced(store: Arc<Store>, directory: Arc<Directory>) {
     directory.synced().await;
     sweep(store).await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::peers::Circle;
 use crate::scaling::{Autoscaler, Bounds, Look, Options, Queries, Scaler, Timing, Used};
 use crate::usage::Sampler;
 
@@ -17,13 +18,13 @@ pub(super) fn bounds(config: &Config) -> Bounds {
     }
 }
 
-/// What scales functions. A gateway that took the place of another one takes nothing away while
-/// the other one may still have calls in flight.
+/// What scales functions. A gateway that took the place of another one, or its lead, takes nothing
+/// away while others may have calls in flight of which it does not know.
 pub(super) fn autoscaler(
     config: &Config,
     has_predecessor: bool,
-    scaler: &Arc<Scaler>,
-    sampler: &Arc<Sampler>,
+    (scaler, sampler): (&Arc<Scaler>, &Arc<Sampler>),
+    circle: &Circle,
 ) -> reqwest::Result<Autoscaler> {
     let scaling = &config.scaling;
     let url = scaling.prometheus_url.clone();
@@ -37,7 +38,12 @@ pub(super) fn autoscaler(
         usage: Some(look(sampler.clone())),
         ignores_load: !scaling.scale_by_load,
         wakes: config.scale_from_zero,
-        quiet: if has_predecessor { config.write_timeout } else { Duration::ZERO },
+        quiet: match has_predecessor || circle.lead.is_shared() {
+            true => config.write_timeout,
+            false => Duration::ZERO,
+        },
+        lead: circle.lead.clone(),
+        tally: circle.tally.clone(),
     };
     Autoscaler::new(scaler.clone(), options)
 }

@@ -57,7 +57,7 @@ impl Sockets {
     /// when that is elsewhere.
     pub(super) fn bind(
         config: &Config,
-        (functions_ip, state_dir): (IpAddr, &Path),
+        (functions_ip, state_dir): (Option<IpAddr>, &Path),
         tls: Option<&Tls>,
         predecessor: Option<&mut Predecessor>,
     ) -> Result<Self, StartError> {
@@ -91,7 +91,7 @@ impl Binder<'_> {
     fn threads(
         &mut self,
         config: &Config,
-        functions_ip: IpAddr,
+        functions_ip: Option<IpAddr>,
         tls: Option<&Tls>,
     ) -> Result<Vec<Vec<Socket>>, StartError> {
         let mut threads: Vec<Vec<Socket>> = Vec::new();
@@ -112,7 +112,7 @@ impl Binder<'_> {
         let covered = |ip: IpAddr| {
             config.port == FUNCTIONS_PORT && (address.ip().is_unspecified() || address.ip() == ip)
         };
-        if !covered(functions_ip) {
+        if let Some(functions_ip) = functions_ip.filter(|ip| !covered(*ip)) {
             let address = SocketAddr::new(functions_ip, FUNCTIONS_PORT);
             match self.functions(address) {
                 Ok(listener) => threads.push(vec![Socket::Plain(listener)]),

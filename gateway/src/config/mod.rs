@@ -1,6 +1,7 @@
 //! What the gateway is told: flags, each also a variable (contract 1.2).
 
 mod clients;
+mod kubernetes;
 mod scaling;
 mod tls;
 
@@ -15,6 +16,7 @@ use provider::bundle::Limits;
 use rustix::fs::Access;
 
 pub use self::clients::ClientArgs;
+pub use self::kubernetes::{KubernetesArgs, Place, is_inside_cluster};
 pub use self::scaling::ScalingArgs;
 pub use self::tls::{PlainHttp, TlsArgs};
 
@@ -29,13 +31,14 @@ const UNPACKED_FACTOR: u64 = 4;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "faas-gateway", version)]
 pub struct Config {
-    /// Where functions run: in containers of a Docker engine, or as processes of this machine;
-    /// auto is Docker when its engine answers, else processes
+    /// Where functions run: in containers of a Docker engine, as processes of this machine, or as
+    /// pods of a Kubernetes cluster; auto is the cluster whose pod this is, else Docker when its
+    /// engine answers, else processes
     #[arg(long, env = "FAAS_PROVIDER", value_name = "FAAS_PROVIDER", default_value = "docker")]
     pub provider: ProviderKind,
 
-    /// Address to listen on [default: all interfaces with the Docker provider, whose containers
-    /// must reach it, else loopback]
+    /// Address to listen on [default: loopback with the process provider, else all interfaces,
+    /// since containers and pods must reach it]
     #[arg(long, env = "FAAS_HOST", value_name = "FAAS_HOST")]
     pub host: Option<IpAddr>,
 
@@ -162,6 +165,10 @@ pub struct Config {
     /// TLS.
     #[command(flatten)]
     pub tls: TlsArgs,
+
+    /// Kubernetes.
+    #[command(flatten)]
+    pub kubernetes: KubernetesArgs,
 }
 
 /// Where functions run.
@@ -171,7 +178,9 @@ pub enum ProviderKind {
     Docker,
     /// Processes of this machine.
     Process,
-    /// Docker when its engine answers, else processes.
+    /// Pods of a Kubernetes cluster.
+    Kubernetes,
+    /// The cluster whose pod this is, else Docker when its engine answers, else processes.
     Auto,
 }
 
@@ -195,7 +204,7 @@ impl Config {
     /// was found.
     pub fn listen(&self) -> SocketAddr {
         let usual = match self.provider {
-            ProviderKind::Docker => Ipv4Addr::UNSPECIFIED,
+            ProviderKind::Docker | ProviderKind::Kubernetes => Ipv4Addr::UNSPECIFIED,
             ProviderKind::Process | ProviderKind::Auto => Ipv4Addr::LOCALHOST,
         };
         SocketAddr::new(self.host.unwrap_or(usual.into()), self.port)
@@ -271,6 +280,7 @@ impl Config {
         self.tls.validate([self.port, self.metrics_port])?;
         self.clients.validate()?;
         self.scaling.validate()?;
+        self.kubernetes.validate(self)?;
         let timeouts = [
             ("read_timeout", self.read_timeout),
             ("write_timeout", self.write_timeout),

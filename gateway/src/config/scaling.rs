@@ -103,7 +103,7 @@ fn query(text: &str) -> Result<(String, String), String> {
     if name.is_empty() || name.len() > 63 || !name.chars().all(good) {
         return Err(format!("{name:?} is no name of at most 63 letters, digits, - and _"));
     }
-    if ["cpu", "memory", "queue"].contains(&name) {
+    if ["cpu", "memory", "none", "queue"].contains(&name) {
         return Err(format!("{name:?} is a type that needs no query"));
     }
     if expression.is_empty() {

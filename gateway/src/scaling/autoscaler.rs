@@ -1,4 +1,4 @@
-//! The one loop that scales functions: a look at each of them every second.
+//! The one loop that scales functions: a look at each of them every second, and glances between.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use super::watched::{Moment, Step, Watched};
 use super::window::Timing;
 use crate::directory::{Directory, Entry};
 use crate::handover::Leaving;
+use crate::peers::{Lead, Tally};
 
 /// How the autoscaler works.
 #[derive(Clone, Default)]
@@ -31,8 +32,13 @@ pub struct Options {
     pub ignores_load: bool,
     /// Whether anything wakes functions that were put to sleep.
     pub wakes: bool,
-    /// How long another gateway may have calls in flight that are not seen here.
+    /// How long, from the begin or from the time that this gateway leads, another one may have
+    /// calls in flight that are not seen here.
     pub quiet: Duration,
+    /// Which gateway scales.
+    pub lead: Lead,
+    /// What the others have to do.
+    pub tally: Arc<Tally>,
 }
 
 /// Scales functions by load, by schedule, and to zero.
@@ -42,6 +48,9 @@ pub struct Autoscaler {
     options: Options,
     loads: Arc<Loads>,
     prometheus: Option<Arc<Prometheus>>,
+    freezes: bool,
+    /// Since when it leads, if it does.
+    leads: Option<Duration>,
     watched: HashMap<Arc<str>, Watched>,
     /// At most one change of each function.
     changes: JoinSet<(Arc<str>, provider::Result<()>)>,
@@ -56,9 +65,21 @@ impl Autoscaler {
     pub fn new(scaler: Arc<Scaler>, options: Options) -> reqwest::Result<Self> {
         let directory = scaler.directory().clone();
         let prometheus = options.queries.clone().map(Prometheus::new).transpose()?.map(Arc::new);
-        let loads = Arc::new(Loads::new(prometheus.clone()));
-        let (watched, changes, changing) = Default::default();
-        Ok(Self { directory, scaler, options, loads, prometheus, watched, changes, changing })
+        let loads = Arc::new(Loads::new(prometheus.clone(), options.tally.clone()));
+        let freezes = scaler.freezes();
+        let (leads, watched, changes, changing) = Default::default();
+        Ok(Self {
+            directory,
+            scaler,
+            options,
+            loads,
+            prometheus,
+            freezes,
+            leads,
+            watched,
+            changes,
+            changing,
+        })
     }
 
     /// Scales until the gateway leaves.
@@ -88,25 +109,47 @@ impl Autoscaler {
     }
 
     async fn ticks(&mut self) {
-        let begin = Instant::now();
-        let mut ticks = interval(self.options.timing.tick);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            self.tick(begin.elapsed(), Timestamp::now());
+        let (begin, Timing { tick, glance, .. }) = (Instant::now(), self.options.timing);
+        let glances = tick.div_duration_f64(glance).round().max(1.0) as u64;
+        let mut looks = interval(tick.min(glance));
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for look in 0u64.. {
+            looks.tick().await;
+            let (at, now) = (begin.elapsed(), Timestamp::now());
+            match look % glances {
+                0 => self.tick(at, now),
+                _ => self.glance(at, now),
+            }
         }
+    }
+
+    /// Whether this gateway leads. One that leads anew begins as one that has just started: it knows
+    /// neither what there was to do, nor what the others have.
+    fn leads(&mut self, at: Duration) -> bool {
+        if !self.options.lead.is_here() {
+            self.leads = None;
+            return false;
+        }
+        if self.leads.is_none() {
+            self.watched.clear();
+            self.options.tally.clear();
+            self.leads = Some(at);
+        }
+        true
     }
 
     /// Looks at every function, and begins the changes that are due.
     fn tick(&mut self, at: Duration, now: Timestamp) {
         self.take_in_changes(at, now);
+        if !self.leads(at) {
+            return;
+        }
         let timing = self.options.timing;
-        let may_sleep = self.options.wakes && at >= self.options.quiet;
-        let ignores_load = self.options.ignores_load;
-        let moment = Moment { at, now, timing: &timing, may_sleep, ignores_load };
+        let moment = self.moment(at, now, &timing);
         let all = self.directory.all();
         if self.watched.len() > all.len() {
             self.watched.retain(|label, _| self.directory.get(label).is_some());
+            self.options.tally.keep(|label| self.directory.get(label).is_some());
         }
         for entry in all {
             let watched = self.watched.entry(entry.label.clone());
@@ -115,14 +158,36 @@ impl Autoscaler {
                 *watched = Watched::new(&entry, at);
             }
             let step = watched.look(&entry, &self.loads, &moment);
-            if let Some(step) = step.filter(|_| !self.changing.contains_key(&entry.label)) {
-                self.begin(&entry, step, now);
-            }
+            self.begin(&entry, step, now);
         }
     }
 
-    /// Makes a change, and waits for nothing.
-    fn begin(&mut self, entry: &Entry, Step { to, decision }: Step, now: Timestamp) {
+    /// Begins what cannot wait for the next tick.
+    fn glance(&mut self, at: Duration, now: Timestamp) {
+        self.take_in_changes(at, now);
+        if !self.leads(at) {
+            return;
+        }
+        let timing = self.options.timing;
+        let moment = self.moment(at, now, &timing);
+        for entry in self.directory.all() {
+            let watched = self.watched.get_mut(&entry.label);
+            let Some(watched) = watched.filter(|watched| watched.is_of(&entry)) else { continue };
+            let step = watched.glance(&entry, &self.loads, &moment);
+            self.begin(&entry, step, now);
+        }
+    }
+
+    fn moment<'a>(&self, at: Duration, now: Timestamp, timing: &'a Timing) -> Moment<'a> {
+        let Options { wakes, ignores_load, quiet, .. } = self.options;
+        let is_quiet = at < self.leads.unwrap_or(at) + quiet;
+        Moment { at, now, timing, wakes, is_quiet, freezes: self.freezes, ignores_load }
+    }
+
+    /// Makes a change unless the last one of this function goes on, and waits for nothing.
+    fn begin(&mut self, entry: &Entry, step: Option<Step>, now: Timestamp) {
+        let step = step.filter(|_| !self.changing.contains_key(&entry.label));
+        let Some(Step { to, decision }) = step else { return };
         let Decision { cause, from, to: replicas, reason, .. } = &decision;
         tracing::info!(function = %entry.label, from, to = replicas, ?to, ?cause, %reason, "scaling");
         let cause = decision.cause;

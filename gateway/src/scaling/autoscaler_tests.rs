@@ -1,6 +1,7 @@
 use provider::fake::Fake;
-use provider::{Address, Calls, Error, Function, Provider, State, Status};
+use provider::{Address, Calls, Error, Function, Leadership, Provider, State, Status};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::yield_now;
 
 use super::*;
@@ -30,7 +31,8 @@ impl World {
             async move { directory.follow(events).await }
         });
         directory.synced().await;
-        let scaler = Arc::new(Scaler::new(fake.clone(), directory.clone(), Handle::current()));
+        let scaler = Scaler::new(fake.clone(), directory.clone(), Handle::current());
+        let scaler = Arc::new(scaler.led_by(options.lead.clone()));
         let autoscaler = Autoscaler::new(scaler.clone(), options).unwrap();
         // A Friday, 10:00 in Berlin.
         let start = "2026-06-05T08:00:00Z".parse().unwrap();
@@ -83,6 +85,22 @@ impl World {
         self.entry().status.desired
     }
 
+    /// So many milliseconds of calls at an even rate, with all looks and glances in them.
+    async fn pass(&mut self, from: u64, millis: u64, per_second: u64) -> u32 {
+        for now in (from + 1)..=(from + millis) {
+            let due = now * per_second / 1000 - (now - 1) * per_second / 1000;
+            self.entry().live.metrics.started.inc_by(due);
+            let at = Duration::from_millis(now);
+            match now {
+                _ if now % 1000 == 0 => self.autoscaler.tick(at, self.start + at),
+                _ if now % 250 == 0 => self.autoscaler.glance(at, self.start + at),
+                _ => continue,
+            }
+            self.settled().await;
+        }
+        self.entry().status.desired
+    }
+
     async fn ticks(&mut self, count: u64, calls: u64) -> u32 {
         for _ in 0..count {
             self.tick(calls).await;
@@ -106,6 +124,31 @@ async fn load_brings_replicas_and_they_go_when_it_does() {
     assert_eq!(up.what.numbers.as_ref().unwrap().per_replica, 10.0);
     assert_eq!(world.ticks(50, 5).await, 6, "not before a stable window is over");
     assert_eq!(world.ticks(80, 5).await, 1);
+}
+
+#[tokio::test]
+async fn a_step_is_followed_within_a_second_whenever_it_comes() {
+    for phase in (0..1000).step_by(50) {
+        let mut world = World::with("").await;
+        assert_eq!(world.pass(0, 10_000 + phase, 10).await, 1);
+        assert_eq!(world.pass(10_000 + phase, 1000, 200).await, 20, "{phase} ms after a tick");
+        let after = world.pass(11_000 + phase, 9000, 200).await;
+        assert_eq!(after, 20);
+    }
+}
+
+#[tokio::test]
+async fn calls_in_flight_leap_and_few_calls_do_not() {
+    let capacity = r#","com.openfaas.scale.type":"capacity""#;
+    let mut world = World::with(capacity).await;
+    world.pass(0, 3000, 0).await;
+    world.entry().live.metrics.in_flight.set(75);
+    assert_eq!(world.pass(3000, 500, 0).await, 8);
+    let mut world = World::with("").await;
+    world.pass(0, 3000, 10).await;
+    // Fifteen in a quarter of a second are too few for a rate.
+    assert_eq!(world.pass(3000, 900, 60).await, 1);
+    assert_eq!(world.pass(3900, 2100, 60).await, 6);
 }
 
 #[tokio::test]
@@ -285,4 +328,135 @@ async fn types_that_are_not_known_never_scale_down() {
         let reason = world.records()[0].what.reason.clone();
         assert!(reason.contains(words), "{reason}");
     }
+}
+
+#[tokio::test]
+async fn what_cannot_be_frozen_is_stopped_when_its_time_has_come() {
+    let zero = r#","com.openfaas.scale.zero":"true","com.openfaas.scale.zero-duration":"1m""#;
+    let mut world = World::with(zero).await;
+    world.fake.set_freezes(false);
+    world.autoscaler.freezes = world.scaler.freezes();
+    assert_eq!(world.ticks(59, 0).await, 1);
+    assert!(world.asked().is_empty() && !world.entry().is_frozen());
+    assert_eq!(world.ticks(2, 0).await, 0);
+}
+
+#[tokio::test]
+async fn who_has_the_type_none_is_scaled_by_others_but_sleeps_and_keeps_its_schedule() {
+    let none = r#","com.openfaas.scale.type":"none","com.openfaas.scale.max":"5""#;
+    let mut world = World::with(&format!("{none}{WINDOW}")).await;
+    world.start = "2026-06-05T07:58:00Z".parse().unwrap();
+    let name = world.entry().name.clone();
+    // Another client, which knows nothing of the labels.
+    world.fake.scale(&name, Target::Replicas(9)).await.unwrap();
+    world.settled().await;
+    assert_eq!(world.ticks(25, 500).await, 9, "neither load nor max changes that");
+    world.fake.scale(&name, Target::Replicas(1)).await.unwrap();
+    world.settled().await;
+    assert_eq!(world.ticks(60, 500).await, 1);
+    assert!(world.records()[0].what.reason.contains("none"), "{:?}", world.records()[0]);
+    assert_eq!(world.ticks(34, 0).await, 0, "it is idle");
+    assert_eq!(world.ticks(2, 0).await, 4, "its window is open");
+}
+
+/// Another gateway's letter: so many calls have begun there, and so many are in flight.
+fn letter(is_first: bool, started: u64, in_flight: u64) -> crate::peers::Letter {
+    let counts = crate::peers::Counts { started, in_flight, notes: Vec::new() };
+    crate::peers::Letter { is_first, functions: [(F.to_owned(), counts)].into() }
+}
+
+/// A function that is idle after half a minute, on a gateway that is told whether it leads.
+async fn with_others(quiet: u64) -> (World, watch::Sender<Leadership>, Arc<Tally>) {
+    let (told, leadership) = watch::channel(Leadership::default());
+    let (lead, tally) = (Lead::new(Some(leadership)), Arc::new(Tally::default()));
+    let quiet = Duration::from_secs(quiet);
+    let options = Options { wakes: true, quiet, lead, tally: tally.clone(), ..Options::default() };
+    let world = World::new(options).await;
+    world
+        .deploy(r#","com.openfaas.scale.zero":"true","com.openfaas.scale.zero-duration":"30s""#)
+        .await;
+    (world, told, tally)
+}
+
+fn leads() -> Leadership {
+    Leadership::of("me".to_owned(), None).until(Instant::now() + Duration::from_secs(86_400))
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_gateway_that_leads_decides() {
+    let (mut world, told, _) = with_others(100).await;
+    assert_eq!(world.ticks(90, 60).await, 1, "another one leads");
+    assert_eq!(world.ticks(90, 0).await, 1);
+    assert!(world.records().is_empty());
+    told.send_replace(leads());
+    assert_eq!(world.ticks(4, 60).await, 6, "more is brought at once");
+    assert_eq!(world.ticks(95, 1).await, 6, "it is quiet: others may have calls");
+    let reason = world.records()[0].what.reason.clone();
+    assert!(reason.contains("other gateways may have calls"), "{reason}");
+    assert_eq!(world.ticks(100, 1).await, 1);
+    told.send_replace(Leadership::of("other".to_owned(), None));
+    assert_eq!(world.ticks(90, 60).await, 1);
+    assert_eq!(world.ticks(90, 0).await, 1, "nor does it sleep");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_stops_leading_while_a_change_waits_does_not_make_it() {
+    let (mut world, told, _) = with_others(0).await;
+    told.send_replace(leads());
+    world.ticks(2, 5).await;
+    told.send_replace(Leadership::default());
+    let name = world.entry().name.clone();
+    for cause in [Cause::Load, Cause::Schedule, Cause::Idle] {
+        let error = world.scaler.scale(&name, 3, cause).await.unwrap_err().to_string();
+        assert!(error.contains("another gateway leads"), "{error}");
+    }
+    world.scaler.scale(&name, 2, Cause::Manual).await.unwrap();
+    world.scaler.scale(&name, 4, Cause::Alert).await.unwrap();
+    assert_eq!(world.asked(), [Target::Replicas(2), Target::Replicas(4)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_of_other_gateways_count_and_who_is_silent_may_still_have_some() {
+    let (mut world, told, tally) = with_others(0).await;
+    told.send_replace(leads());
+    world.ticks(1, 0).await;
+    let second = Duration::from_secs(1);
+    let mut started = 1000;
+    tally.take_in("a", &letter(true, started, 0), Instant::now()).unwrap();
+    for _ in 0..40 {
+        tokio::time::advance(second).await;
+        started += 10;
+        tally.take_in("a", &letter(false, started, 2), Instant::now()).unwrap();
+        world.tick(30).await;
+    }
+    assert_eq!(world.status().desired, 4, "10 there and 30 here, a replica for each 10");
+    // It is killed, and nothing comes here either.
+    for _ in 0..110 {
+        tokio::time::advance(second).await;
+        world.tick(0).await;
+    }
+    assert_eq!(world.status().desired, 4);
+    let reason = world.records()[0].what.reason.clone();
+    assert!(reason.contains("gateway a does not tell"), "{reason}");
+    for _ in 0..60 {
+        tokio::time::advance(second).await;
+        world.tick(0).await;
+    }
+    assert_eq!(world.status().desired, 0, "it is taken for gone, and nobody calls");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_at_another_gateway_keeps_a_function_awake_until_that_one_has_ended() {
+    let (mut world, told, tally) = with_others(0).await;
+    told.send_replace(leads());
+    world.ticks(1, 0).await;
+    tally.take_in("a", &letter(true, 7, 1), Instant::now()).unwrap();
+    for _ in 0..100 {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        tally.take_in("a", &letter(false, 7, 1), Instant::now()).unwrap();
+        world.tick(0).await;
+    }
+    assert!(!world.entry().is_asleep());
+    tally.goodbye("a");
+    assert_eq!(world.ticks(31, 0).await, 0);
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use provider::Scale;
+use provider::{Measure, Scale};
 
 use super::journal::Numbers;
-use super::window::{Means, Timing, Window};
+use super::window::{Means, NOW, Timing, Window};
 
 /// Load above what the replicas are meant for that is answered at once, and below it that is taken
 /// for the same: a tenth.
@@ -14,8 +14,9 @@ const TOLERANCE: f64 = 1.1;
 const PANIC: f64 = 2.0;
 /// Most replicas after one step up, in times of those that were.
 const UP_TIMES: u32 = 10;
-/// What one step up may always add.
-const UP_LEAST: u32 = 10;
+/// What one step up may always add: as many as functions have at most, unless they say otherwise. The
+/// next step waits until this one is made.
+const UP_LEAST: u32 = 20;
 /// Most times fewer replicas after one step down.
 const DOWN_TIMES: u32 = 2;
 /// A load that is over by less than this is a sum of fractions that do not add up.
@@ -28,6 +29,8 @@ pub(super) struct Policy<'a> {
     pub(super) scale: &'a Scale,
     /// The replicas that a schedule keeps now; 0 when none does.
     pub(super) floor: u32,
+    /// Whether nothing is taken away, since somebody may have more to do than is known.
+    pub(super) is_held: bool,
     /// How long the windows are.
     pub(super) timing: &'a Timing,
 }
@@ -41,6 +44,8 @@ pub(super) struct Advice {
     pub(super) why: Why,
     /// Whether the load is far more than the replicas are meant for.
     pub(super) panics: bool,
+    /// Whether it is more than they are meant for.
+    pub(super) rises: bool,
     /// What it was decided from.
     pub(super) numbers: Numbers,
 }
@@ -56,6 +61,8 @@ pub(super) enum Why {
     Bounds,
     /// A schedule keeps more.
     Schedule,
+    /// Somebody else decides.
+    Others,
     /// It is not known how much is to be done.
     NoData,
     /// The load is far more than the replicas are meant for.
@@ -82,6 +89,7 @@ impl Why {
             Self::Static => "min and max are the same",
             Self::Bounds => "outside of min and max",
             Self::Schedule => "a scheduled window is open",
+            Self::Others => "the type is none: others decide",
             Self::NoData => "the load is not known, so nothing changes",
             Self::Panic => "more than twice the load that the replicas are meant for",
             Self::More => "more load than the replicas are meant for",
@@ -105,7 +113,15 @@ impl Policy<'_> {
     }
 
     fn clamp(&self, replicas: u32) -> u32 {
+        if self.is_left_alone() {
+            return replicas.max(self.floor);
+        }
         replicas.clamp(self.least(), self.most())
+    }
+
+    /// Whether somebody else decides, who has bounds of his own.
+    fn is_left_alone(&self) -> bool {
+        self.scale.measure == Measure::None
     }
 
     /// Replicas that a load needs (contract 4.2).
@@ -119,10 +135,19 @@ impl Policy<'_> {
 pub(super) fn desired(policy: &Policy<'_>, window: &Window, at: Duration, current: u32) -> Advice {
     let means = window.means(at, policy.timing);
     let panics = current > 0 && is_panic(policy, &means, current);
-    let load = rising(policy, &means, current);
+    let rises = current > 0 && is_rise(policy, &means, current);
+    let load = rising(
+        &means,
+        Rise {
+            begins: rises || window.is_rising(at, policy.timing.panic),
+            leaps: panics || window.is_panicking(at, NOW),
+        },
+    );
     let needed = load.map_or(0, |load| policy.needed(load));
     let (wanted, why) = match load {
         _ if current == 0 => (0, Why::Asleep),
+        _ if policy.is_left_alone() && policy.floor > current => (policy.floor, Why::Schedule),
+        _ if policy.is_left_alone() => (current, Why::Others),
         _ if policy.clamp(current) != current => out_of_bounds(policy, current),
         _ if policy.least() == policy.most() => (current, at_the_only_count(policy)),
         None => (current, Why::NoData),
@@ -135,26 +160,42 @@ pub(super) fn desired(policy: &Policy<'_>, window: &Window, at: Duration, curren
         why => why,
     };
     let numbers = Numbers {
-        now: means.now,
+        now: means.now.map(|now| now.max(means.held.unwrap_or(0.0))),
         recent: means.recent,
         stable: means.stable,
         per_replica: policy.scale.per_replica(),
         needed,
     };
-    Advice { replicas, why, panics, numbers }
+    Advice { replicas, why, panics, rises, numbers }
+}
+
+/// How much of what was seen last is believed.
+struct Rise {
+    /// What the load is now, not only what it was on the whole.
+    begins: bool,
+    /// What two glances have seen, too.
+    leaps: bool,
 }
 
 /// What the load is when it comes to more replicas: the mean of the panic window, or what it is
-/// now, when that is clearly more than the replicas are meant for.
-fn rising(policy: &Policy<'_>, means: &Means, current: u32) -> Option<f64> {
+/// now when it rises. A rise that has begun is followed to its end: after its first step the
+/// replicas are nearly enough, and what is missing is less than what begins one.
+fn rising(means: &Means, Rise { begins, leaps }: Rise) -> Option<f64> {
     let (now, recent) = (means.now?, means.recent?);
+    let held = means.held.filter(|_| leaps).unwrap_or(0.0);
+    Some(if begins || leaps { now.max(recent).max(held) } else { recent })
+}
+
+fn is_rise(policy: &Policy<'_>, means: &Means, current: u32) -> bool {
     let meant = f64::from(current) * policy.scale.per_replica();
-    Some(if now > meant * TOLERANCE { now.max(recent) } else { recent })
+    means.now.is_some_and(|now| now > meant * TOLERANCE)
+        || means.recent.is_some_and(|recent| policy.needed(recent) > current)
 }
 
 fn is_panic(policy: &Policy<'_>, means: &Means, current: u32) -> bool {
     let meant = f64::from(current) * policy.scale.per_replica();
-    [means.now, means.recent].into_iter().flatten().any(|load| load >= meant * PANIC)
+    let all = [means.now, means.recent, means.held];
+    all.into_iter().flatten().any(|load| load >= meant * PANIC)
 }
 
 fn more(panics: bool) -> Why {
@@ -196,7 +237,10 @@ fn downward(policy: &Policy<'_>, window: &Window, (at, current): (Duration, u32)
     if policy.needed(load * TOLERANCE).max(policy.least()) >= current {
         return (current, Why::Enough);
     }
-    if window.is_panicking(at, timing.stable) || window.is_raised(at, timing.stable) {
+    if policy.is_held
+        || window.is_panicking(at, timing.stable)
+        || window.is_raised(at, timing.stable)
+    {
         return (current, Why::Held);
     }
     if !means.is_whole {

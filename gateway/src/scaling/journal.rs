@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Decisions that are kept of each function.
 const MAX_KEPT: usize = 20;
 
 /// Why the number of replicas changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Cause {
     /// Somebody asked for it.
@@ -43,7 +43,7 @@ impl Cause {
 }
 
 /// One decision.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Decision {
     /// What made it necessary.
@@ -53,20 +53,20 @@ pub struct Decision {
     /// How many are wanted from then on.
     pub to: u32,
     /// Whether they are to be frozen.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub frozen: bool,
     /// Why, in words for a person; the same for the same kind of decision, so without numbers.
     pub reason: Cow<'static, str>,
     /// The numbers that it was made from.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub numbers: Option<Numbers>,
     /// Why nothing came of it; empty when it was done.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub refused: String,
 }
 
 /// What a decision by load was made from, in the unit of the function's measure.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Numbers {
     /// The load of the last two seconds.
@@ -94,6 +94,9 @@ pub struct Record {
     /// What was decided; its numbers are those of the last time.
     #[serde(rename = "decision")]
     pub what: Decision,
+    /// How many decisions had been made here by then; 0 when it was made by another gateway.
+    #[serde(skip)]
+    number: u64,
 }
 
 /// The last decisions. The same one again takes no more room.
@@ -103,6 +106,8 @@ pub struct Journal(Mutex<Kept>);
 #[derive(Default)]
 struct Kept {
     records: VecDeque<Record>,
+    /// How many decisions were made here.
+    made: u64,
     /// How often somebody else than the autoscaler has decided.
     outside: u64,
     /// How many decisions there were, by what made them necessary and what came of them.
@@ -114,6 +119,11 @@ impl Decision {
     pub fn new(cause: Cause, from: u32, to: u32, reason: impl Into<Cow<'static, str>>) -> Self {
         let (frozen, numbers, refused) = Default::default();
         Self { cause, from, to, frozen, reason: reason.into(), numbers, refused }
+    }
+
+    /// Whether somebody else than the autoscaler or a call has changed something.
+    fn is_outside(&self) -> bool {
+        matches!(self.cause, Cause::Manual | Cause::Alert) && self.refused.is_empty()
     }
 
     /// Whether nothing was to change.
@@ -134,11 +144,12 @@ impl Journal {
         let mut kept = self.lock();
         let outcome = if what.refused.is_empty() { "decided" } else { "refused" };
         *kept.counts.entry((what.cause.label(), outcome)).or_default() += 1;
-        if matches!(what.cause, Cause::Manual | Cause::Alert) && what.refused.is_empty() {
-            kept.outside += 1;
-        }
+        kept.outside += u64::from(what.is_outside());
+        kept.made += 1;
+        let number = kept.made;
         if let Some(last) = kept.records.back_mut().filter(|last| last.what.is_like(&what)) {
             (last.last, last.count, last.what) = (at, last.count + 1, what);
+            last.number = number;
             return;
         }
         // Of the times at which nothing was to change the last one is enough: the reasons may go
@@ -149,7 +160,35 @@ impl Journal {
         if kept.records.len() == MAX_KEPT {
             kept.records.pop_front();
         }
-        kept.records.push_back(Record { first: at, last: at, count: 1, what });
+        kept.records.push_back(Record { first: at, last: at, count: 1, what, number });
+    }
+
+    /// Writes down what another gateway has decided, where it belongs by its time. What is known
+    /// already is left out.
+    pub fn hear(&self, at: Timestamp, what: Decision) {
+        let mut kept = self.lock();
+        let is_known = |known: &Record| known.last == at && known.what.is_like(&what);
+        if kept.records.iter().any(is_known) {
+            return;
+        }
+        kept.outside += u64::from(what.is_outside());
+        let place = kept.records.partition_point(|known| known.last <= at);
+        let heard = Record { first: at, last: at, count: 1, what, number: 0 };
+        kept.records.insert(place, heard);
+        if kept.records.len() > MAX_KEPT {
+            kept.records.pop_front();
+        }
+    }
+
+    /// What was decided here since so many decisions, but for what only the one that leads decides;
+    /// and how many there have been.
+    pub fn made_since(&self, number: u64) -> (u64, Vec<Record>) {
+        let kept = self.lock();
+        let is_told = |record: &&Record| {
+            let cause = record.what.cause;
+            record.number > number && matches!(cause, Cause::Manual | Cause::Alert | Cause::Call)
+        };
+        (kept.made, kept.records.iter().filter(is_told).cloned().collect())
     }
 
     /// All that are kept, the newest first.
@@ -248,6 +287,26 @@ mod tests {
         let of = |cause, outcome| counts.get(&(cause, outcome)).copied();
         assert_eq!((of("call", "refused"), of("call", "decided")), (Some(1), Some(1)));
         assert_eq!((of("manual", "decided"), of("load", "decided")), (Some(1), None));
+    }
+
+    #[test]
+    fn what_other_gateways_decide_is_heard_once_in_its_place_and_not_passed_on() {
+        let journal = Journal::default();
+        journal.write(at(5), Decision::new(Cause::Call, 0, 1, "a call came"));
+        let by_hand = Decision::new(Cause::Manual, 3, 0, "asked for by hand");
+        for _ in 0..2 {
+            journal.hear(at(3), by_hand.clone());
+        }
+        assert_eq!((journal.read().len(), journal.outside()), (2, 1));
+        assert!(!journal.is_stopped_by_hand(), "a call came later");
+        journal.hear(at(7), by_hand);
+        assert!(journal.is_stopped_by_hand());
+        journal.write(at(8), load(0, 1, 2.0));
+        let (made, told) = journal.made_since(0);
+        assert_eq!((made, told.len(), told[0].what.cause), (2, 1, Cause::Call));
+        assert!(journal.made_since(made).1.is_empty());
+        (10..60).for_each(|second| journal.hear(at(second), load(0, second as u32, 2.0)));
+        assert_eq!(journal.read().len(), MAX_KEPT);
     }
 
     #[test]

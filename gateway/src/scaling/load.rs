@@ -9,11 +9,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::prometheus::{Prometheus, not_configured};
 use crate::directory::Entry;
+use crate::peers::{Seen, Tally};
 
 /// Time between two looks at what replicas use.
 const LOOK: Duration = Duration::from_secs(2);
 /// After so long a look says nothing about now.
 const STALE: Duration = Duration::from_secs(10);
+/// Calls between two glances that are fewer than this are no rate: they come as they come.
+const FEW: u64 = 16;
 /// Bytes of a MiB, the unit of memory.
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -21,14 +24,22 @@ const MIB: f64 = 1024.0 * 1024.0;
 pub(super) struct Loads {
     /// Knows the loads of all gateways together, where there is one.
     prometheus: Option<Arc<Prometheus>>,
+    /// Knows what other gateways have to do.
+    tally: Arc<Tally>,
     usage: Mutex<Usage>,
 }
 
-/// Calls of a function since the last look.
+/// Calls of a function since the last look, at all gateways.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Calls {
-    /// Calls that have begun, ever.
+    /// Calls that have begun here, ever.
     started: u64,
+    /// Calls that have begun elsewhere, since anybody told.
+    told: u64,
+    /// Calls that have begun here since the look before.
+    here: u64,
+    /// Calls that begin elsewhere in a second.
+    elsewhere: f64,
     /// Calls that have begun since the look before.
     pub(super) begun: u64,
     /// Calls that have begun and not ended, those that wait among them.
@@ -59,28 +70,42 @@ struct Usage {
 }
 
 impl Calls {
-    /// Looks at the counters of a function.
-    pub(super) fn look(self, entry: &Entry, elapsed: Option<Duration>) -> Self {
+    /// Looks at the counters of a function, and at what was told of it.
+    pub(super) fn look(self, entry: &Entry, seen: &Seen, elapsed: Option<Duration>) -> Self {
         let metrics = &entry.live.metrics;
         let started = metrics.started.get();
+        let since_last = |now: u64, last: u64| match elapsed {
+            Some(_) => now.saturating_sub(last),
+            None => 0,
+        };
+        let here = since_last(started, self.started);
+        let in_flight = u64::try_from(metrics.in_flight.get()).unwrap_or(0);
         Self {
             started,
-            begun: if elapsed.is_some() { started.saturating_sub(self.started) } else { 0 },
-            in_flight: u64::try_from(metrics.in_flight.get()).unwrap_or(0),
+            told: seen.begun,
+            here,
+            elsewhere: seen.per_second,
+            begun: here.saturating_add(since_last(seen.begun, self.told)),
+            in_flight: in_flight.saturating_add(seen.in_flight),
             since: elapsed.filter(|elapsed| !elapsed.is_zero()),
         }
     }
 
     fn per_second(&self) -> Result<f64, String> {
         let since = self.since.ok_or("it was looked at but once")?;
-        Ok(self.begun as f64 / since.as_secs_f64())
+        Ok(self.here as f64 / since.as_secs_f64() + self.elsewhere)
     }
 }
 
 impl Loads {
-    /// From this gateway's counters, and from Prometheus where there is one.
-    pub(super) fn new(prometheus: Option<Arc<Prometheus>>) -> Self {
-        Self { prometheus, usage: Mutex::default() }
+    /// From the gateways' counters, and from Prometheus where there is one.
+    pub(super) fn new(prometheus: Option<Arc<Prometheus>>, tally: Arc<Tally>) -> Self {
+        Self { prometheus, tally, usage: Mutex::default() }
+    }
+
+    /// What other gateways have to do with a function.
+    pub(super) fn elsewhere(&self, entry: &Entry) -> Seen {
+        self.tally.seen(&entry.label, Instant::now())
     }
 
     /// The load of a function, or why it is not known.
@@ -95,8 +120,19 @@ impl Loads {
                 self.used(&entry.name).map(|used| used.memory_bytes as f64 / MIB)
             }
             (Measure::Queue, _) => Err("there is no queue to look at".to_owned()),
+            (Measure::None, _) => Err("its type is none".to_owned()),
             (Measure::Query(query), Some(all)) => all.load(query, &entry.label),
             (Measure::Query(query), None) => Err(not_configured(query)),
+        }
+    }
+
+    /// The load that gateways count themselves, in so short a time as between two glances; `None`
+    /// when that says little. What others count is what they told last.
+    pub(super) fn glance(&self, entry: &Entry, calls: &Calls) -> Option<f64> {
+        match (&entry.scale.measure, &self.prometheus) {
+            (Measure::Rps, None) if calls.here >= FEW => calls.per_second().ok(),
+            (Measure::Capacity, None) => Some(calls.in_flight as f64),
+            _ => None,
         }
     }
 
@@ -154,7 +190,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_old_is_not_known() {
-        let loads = Loads::new(None);
+        let loads = Loads::new(None, Arc::default());
         assert!(loads.used(&name("f")).unwrap_err().contains("nobody has looked"));
         loads.usage().take_in(Ok(of("f")));
         loads.usage().take_in(Err("it is away".to_owned()));
@@ -166,7 +202,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nobody_looks_when_nobody_asks_and_who_hangs_is_given_up() {
-        let (loads, looks) = (Arc::new(Loads::new(None)), Arc::new(Mutex::new(0)));
+        let (loads, looks) = (Arc::new(Loads::new(None, Arc::default())), Arc::new(Mutex::new(0)));
         let look: Look = Arc::new({
             let looks = looks.clone();
             move || {

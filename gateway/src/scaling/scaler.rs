@@ -14,6 +14,7 @@ use super::journal::{Cause, Decision};
 use super::room::{Bounds, Places, Room, Start};
 use crate::directory::{Directory, Entry};
 use crate::handover::Leaving;
+use crate::peers::Lead;
 
 /// Longest that a wake which the provider has done may take to be in the directory.
 const SEEN: Duration = Duration::from_secs(5);
@@ -32,6 +33,7 @@ pub struct Scaler {
     directory: Arc<Directory>,
     runtime: Handle,
     leaving: Leaving,
+    lead: Lead,
     room: Room,
     waking: Mutex<HashMap<Name, watch::Receiver<Outcome>>>,
 }
@@ -40,8 +42,8 @@ impl Scaler {
     /// Calls the provider on `runtime`.
     pub fn new(provider: Arc<dyn Provider>, directory: Arc<Directory>, runtime: Handle) -> Self {
         let room = Room::new(directory.clone(), Bounds::default());
-        let (leaving, waking) = Default::default();
-        Self { provider, directory, runtime, leaving, room, waking }
+        let (leaving, lead, waking) = Default::default();
+        Self { provider, directory, runtime, leaving, lead, room, waking }
     }
 
     /// Starts nothing any more when the gateway leaves.
@@ -50,10 +52,21 @@ impl Scaler {
         Self { leaving, ..self }
     }
 
+    /// Does what nobody has asked for only while this gateway leads.
+    #[must_use]
+    pub fn led_by(self, lead: Lead) -> Self {
+        Self { lead, ..self }
+    }
+
     /// Starts not more than this.
     #[must_use]
     pub fn within(self, bounds: Bounds) -> Self {
         Self { room: Room::new(self.directory.clone(), bounds), ..self }
+    }
+
+    /// Whether the backend can freeze replicas.
+    pub(super) fn freezes(&self) -> bool {
+        self.provider.info().freezes
     }
 
     /// What runs now.
@@ -94,6 +107,7 @@ impl Scaler {
         let start = self.turn(name).await?;
         let least = if cause == Cause::Manual { replicas } else { 1 };
         let places = self.room.places(name, replicas, least)?;
+        self.may(cause)?;
         tracing::info!(function = %name, replicas = places.count, ?cause, "scaling up");
         self.measured(name, places.count, cause).await?;
         // A step up may be followed by the next one before it is ready. What was promised counts
@@ -244,10 +258,20 @@ impl Scaler {
 
     /// Leave to change something. Who asks by hand or by alert has it: it is a request of the API.
     async fn work(&self, cause: Cause) -> Result<Option<OwnedRwLockReadGuard<()>>> {
+        self.may(cause)?;
         if matches!(cause, Cause::Manual | Cause::Alert) {
             return Ok(None);
         }
         self.leaving.work().await.map(Some).ok_or_else(left)
+    }
+
+    /// Whether this gateway may do that: what nobody asks for is done by one alone.
+    fn may(&self, cause: Cause) -> Result<()> {
+        let is_asked_for = matches!(cause, Cause::Manual | Cause::Alert | Cause::Call);
+        match is_asked_for || self.lead.is_here() {
+            true => Ok(()),
+            false => Err(Error::Conflict("another gateway leads now".to_owned())),
+        }
     }
 
     /// The function's turn to start something. A gateway that has begun to leave while it waited

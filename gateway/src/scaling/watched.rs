@@ -27,9 +27,12 @@ pub(super) struct Moment<'a> {
     pub(super) now: Timestamp,
     /// How long the windows are.
     pub(super) timing: &'a Timing,
-    /// Whether functions may be put to sleep: something must wake them, and nobody else may have
-    /// calls in flight on their replicas.
-    pub(super) may_sleep: bool,
+    /// Whether anything wakes functions that were put to sleep.
+    pub(super) wakes: bool,
+    /// Whether other gateways may have calls in flight of which nothing is known here yet.
+    pub(super) is_quiet: bool,
+    /// Whether replicas can be frozen.
+    pub(super) freezes: bool,
     /// Whether load changes nothing.
     pub(super) ignores_load: bool,
 }
@@ -47,7 +50,11 @@ pub(super) struct Watched {
     live: Arc<Live>,
     window: Window,
     calls: Calls,
+    /// Why there may be more to do than is known, if so.
+    held: Option<String>,
     looked: Option<Duration>,
+    /// The calls at the last glance, and when that was.
+    glanced: (Calls, Option<Duration>),
     /// When it had something to do last.
     busy: Duration,
     replicas: u32,
@@ -65,7 +72,9 @@ impl Watched {
             live: entry.live.clone(),
             window: Window::default(),
             calls: Calls::default(),
+            held: None,
             looked: None,
+            glanced: Default::default(),
             busy: at,
             replicas: entry.status.desired,
             outside: entry.live.journal.outside(),
@@ -102,6 +111,35 @@ impl Watched {
         }
     }
 
+    /// Sees between two looks whether far more is to be done all at once, and if so, decides.
+    pub(super) fn glance(
+        &mut self,
+        entry: &Entry,
+        loads: &Loads,
+        moment: &Moment<'_>,
+    ) -> Option<Step> {
+        if entry.is_asleep() || moment.ignores_load {
+            return None;
+        }
+        self.take_glance(entry, loads, moment.at);
+        let (current, floor) = (entry.status.desired, self.floor(entry, moment.now));
+        let is_held = self.held.is_some();
+        let policy = Policy { scale: &entry.scale, floor, is_held, timing: moment.timing };
+        let advice = desired(&policy, &self.window, moment.at, current);
+        if advice.replicas <= current || self.retry.is_some_and(|retry| moment.at < retry) {
+            return None;
+        }
+        self.note(&advice, (entry, moment.at));
+        Some(by_load(current, &advice, None))
+    }
+
+    fn take_glance(&mut self, entry: &Entry, loads: &Loads, at: Duration) {
+        let (calls, then) = self.glanced;
+        let calls = calls.look(entry, &loads.elsewhere(entry), then.map(|then| at - then));
+        self.glanced = (calls, Some(at));
+        self.window.glance(loads.glance(entry, &calls));
+    }
+
     /// Takes in what has happened since the last look.
     fn observe(
         &mut self,
@@ -110,9 +148,15 @@ impl Watched {
         moment: &Moment<'_>,
     ) -> Result<f64, String> {
         let at = moment.at;
-        self.calls = self.calls.look(entry, self.looked.map(|looked| at - looked));
+        let seen = loads.elsewhere(entry);
+        self.calls = self.calls.look(entry, &seen, self.looked.map(|looked| at - looked));
         self.looked = Some(at);
-        if self.calls.begun > 0 || self.calls.in_flight > 0 {
+        self.held = match seen.silent {
+            Some(peer) => Some(format!("gateway {peer} does not tell what it has to do")),
+            None if moment.is_quiet => Some("other gateways may have calls".to_owned()),
+            None => None,
+        };
+        if self.calls.begun > 0 || self.calls.in_flight > 0 || self.held.is_some() {
             self.busy = at;
         }
         // Whoever asked for more, it holds until the load says otherwise.
@@ -129,6 +173,9 @@ impl Watched {
             true => Err("scaling by load is off, see --scale-by-load".to_owned()),
             false => loads.load(entry, &self.calls),
         };
+        if !moment.ignores_load {
+            self.take_glance(entry, loads, at);
+        }
         self.window.push(at, load.as_ref().ok().copied(), moment.timing);
         // Calls that other gateways have.
         let is_calls = matches!(entry.scale.measure, Measure::Rps | Measure::Capacity);
@@ -143,9 +190,10 @@ impl Watched {
         if entry.is_asleep() && floor > 0 {
             return open(entry, floor.max(current));
         }
-        if floor == 0 && moment.may_sleep {
+        if floor == 0 && moment.wakes && self.held.is_none() {
             let idle = moment.at.saturating_sub(self.busy);
-            if let Some(to) = idle::tier(&entry.scale, idle, &entry.status) {
+            let tier = idle::tier(&entry.scale, idle, &entry.status);
+            if let Some(to) = tier.filter(|to| moment.freezes || *to != Target::Frozen) {
                 return sleep(current, to);
             }
         }
@@ -153,15 +201,24 @@ impl Watched {
             let reason = if current == 0 { Why::Asleep.text() } else { FROZEN };
             return Step::rest(Decision::new(Cause::Idle, current, current, reason));
         }
-        let policy = Policy { scale: &entry.scale, floor, timing: moment.timing };
+        let is_held = self.held.is_some();
+        let policy = Policy { scale: &entry.scale, floor, is_held, timing: moment.timing };
         let advice = desired(&policy, &self.window, moment.at, current);
         self.note(&advice, (entry, moment.at));
+        let unknown = match advice.why {
+            Why::NoData => unknown,
+            Why::Held => self.held.clone(),
+            _ => None,
+        };
         by_load(current, &advice, unknown)
     }
 
     fn note(&mut self, advice: &Advice, (entry, at): (&Entry, Duration)) {
         if advice.panics {
             self.window.panicked(at);
+        }
+        if advice.rises {
+            self.window.rose(at);
         }
         let keep = entry.scale.down_window.unwrap_or_default();
         self.window.note_needed(at, advice.numbers.needed, keep);
@@ -222,8 +279,12 @@ fn sleep(current: u32, to: Target) -> Step {
 fn by_load(current: u32, advice: &Advice, unknown: Option<String>) -> Step {
     let cause = if advice.why == Why::Schedule { Cause::Schedule } else { Cause::Load };
     let mut decision = Decision::new(cause, current, advice.replicas, advice.why.text());
-    if let (Why::NoData, Some(unknown)) = (advice.why, unknown) {
-        decision.reason = format!("{}: {unknown}", advice.why.text()).into();
+    match (advice.why, unknown) {
+        (Why::NoData, Some(unknown)) => {
+            decision.reason = format!("{}: {unknown}", advice.why.text()).into();
+        }
+        (_, Some(unknown)) => decision.reason = format!("less load, but {unknown}").into(),
+        _ => (),
     }
     let decision = Decision { numbers: Some(rounded(&advice.numbers)), ..decision };
     Step { to: Target::Replicas(advice.replicas), decision }

@@ -3,16 +3,18 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The newest samples: what counts as now.
-const NOW: usize = 2;
+/// What counts as now.
+pub(super) const NOW: Duration = Duration::from_secs(2);
 /// Part of a window's samples that must be there for its mean to be a reason to scale down.
 const WHOLE: f64 = 0.8;
 
 /// How long the windows are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// Time between two looks at the load.
+    /// Time between two looks at the load, each of which is a sample of the windows.
     pub tick: Duration,
+    /// Time between two glances, which only see whether far more is to be done all at once.
+    pub glance: Duration,
     /// The window whose mean decides about scaling down, and in which nothing must have panicked.
     pub stable: Duration,
     /// The window whose mean decides about scaling up.
@@ -31,17 +33,23 @@ struct Sample {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Window {
     samples: VecDeque<Sample>,
+    /// The last two glances.
+    glances: [Option<f64>; 2],
     began: Option<Duration>,
     needed: VecDeque<(Duration, u32)>,
     panicked: Option<Duration>,
+    rose: Option<Duration>,
     raised: Option<Duration>,
 }
 
 /// What a window comes to.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Means {
-    /// The mean of the two newest samples.
+    /// The mean of the last two seconds.
     pub(super) now: Option<f64>,
+    /// What both of the last two glances have seen. What one of them sees may be a single burst,
+    /// or a glance in the middle of which the load changed.
+    pub(super) held: Option<f64>,
     /// The mean of the panic window.
     pub(super) recent: Option<f64>,
     /// The mean of the stable window.
@@ -53,7 +61,8 @@ pub(super) struct Means {
 impl Default for Timing {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { tick: seconds(1), stable: seconds(60), panic: seconds(6) }
+        let glance = Duration::from_millis(250);
+        Self { tick: seconds(1), glance, stable: seconds(60), panic: seconds(6) }
     }
 }
 
@@ -69,6 +78,11 @@ impl Window {
         }
     }
 
+    /// Takes in what the last moment looked like; `None` when that is too short a time to tell.
+    pub(super) fn glance(&mut self, load: Option<f64>) {
+        self.glances = [self.glances[1], load];
+    }
+
     /// Forgets everything: what is watched from now on has nothing to do with what was before.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
@@ -81,7 +95,8 @@ impl Window {
         let want = timing.stable.as_secs_f64() / timing.tick.as_secs_f64();
         let is_old = self.began.is_some_and(|began| began + timing.stable <= at + timing.tick);
         Means {
-            now: mean(within(timing.panic).take(NOW)),
+            now: mean(within(timing.panic.min(NOW))),
+            held: self.glances[0].zip(self.glances[1]).map(|(last, newest)| newest.min(last)),
             recent: mean(within(timing.panic)),
             stable: mean(within(timing.stable)),
             is_whole: is_old && have as f64 >= want * WHOLE,
@@ -109,6 +124,11 @@ impl Window {
         self.panicked = Some(at);
     }
 
+    /// The load is more than the replicas are meant for.
+    pub(super) fn rose(&mut self, at: Duration) {
+        self.rose = Some(at);
+    }
+
     /// There are more replicas than before.
     pub(super) fn raised(&mut self, at: Duration) {
         self.raised = Some(at);
@@ -117,6 +137,11 @@ impl Window {
     /// Whether it panicked within that time.
     pub(super) fn is_panicking(&self, at: Duration, within: Duration) -> bool {
         self.panicked.is_some_and(|then| then + within > at)
+    }
+
+    /// Whether the load rose within that time.
+    pub(super) fn is_rising(&self, at: Duration, within: Duration) -> bool {
+        self.rose.is_some_and(|then| then + within > at)
     }
 
     /// Whether there were fewer replicas within that time.
@@ -158,6 +183,25 @@ mod tests {
         assert!(means.is_whole && window.samples.len() == 60);
         window.push(now + at(1), Some(100.0), &Timing::default());
         assert_eq!(window.means(now + at(1), &Timing::default()).now, Some(85.0));
+    }
+
+    #[test]
+    fn a_load_is_held_when_two_glances_see_it() {
+        let (mut window, now) = filled([Some(3.0)]);
+        let held = |window: &Window| window.means(now, &Timing::default()).held;
+        for (glance, want) in [
+            (Some(90.0), None),
+            (Some(5.0), Some(5.0)),
+            (Some(70.0), Some(5.0)),
+            (Some(80.0), Some(70.0)),
+            (None, None),
+            (Some(80.0), None),
+        ] {
+            window.glance(glance);
+            assert_eq!(held(&window), want, "{glance:?}");
+        }
+        window.clear();
+        assert_eq!(held(&window), None);
     }
 
     #[test]

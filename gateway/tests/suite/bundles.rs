@@ -15,6 +15,7 @@ use gateway::api::{self, Api};
 use gateway::auth::Credentials;
 use gateway::directory::Directory;
 use gateway::metrics::Metrics;
+use gateway::peers::{Circle, Client, Lead};
 use gateway::scaling::Scaler;
 use gateway::usage::Sampler;
 use http::{Request, StatusCode};
@@ -107,6 +108,7 @@ fn router(store: Option<Arc<Store>>) -> Router {
         bundles: store.map(Bundles::new),
         stopping: relay::shutdown().1,
         writes: Default::default(),
+        circle: Circle::new(Lead::default(), Client::new(String::new(), None, None).unwrap()),
     };
     api::router(Arc::new(api), Some(Credentials::new("admin", "secret")))
 }

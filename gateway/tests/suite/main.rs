@@ -5,6 +5,7 @@ mod calls;
 mod grpc;
 mod house;
 mod limits;
+mod peers;
 mod refusals;
 mod slots;
 mod tls;

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use http::Response;
-use relay::{Body, Listener, ServeOptions};
+use relay::{Body, Listener, ServeOptions, Trigger};
 
 use crate::harness::{PATIENCE, Tell, read_all, read_to, serve, told};
 
@@ -112,6 +112,15 @@ fn a_call_in_flight_is_answered_and_its_connection_ends() {
 
 #[test]
 fn a_server_that_is_replaced_answers_once_more_on_every_connection() {
+    answers_once_more_when_told(Trigger::leave);
+}
+
+#[test]
+fn a_server_that_ends_gently_answers_once_more_on_every_connection() {
+    answers_once_more_when_told(Trigger::part);
+}
+
+fn answers_once_more_when_told(tell: fn(&Trigger)) {
     let served = serve(ServeOptions::default(), crate::harness::hello);
     let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     let mut used = served.connect();
@@ -121,7 +130,7 @@ fn a_server_that_is_replaced_answers_once_more_on_every_connection() {
     let mut unused = served.connect();
     unused.write_all(request).expect("open");
     read_to(&mut unused, "hello").expect("an answer");
-    served.trigger.leave();
+    tell(&served.trigger);
     // The listening socket is closed when the signal is there; what was accepted goes on.
     while TcpStream::connect(("127.0.0.1", served.port)).is_ok() {
         std::thread::yield_now();
