@@ -10,6 +10,10 @@ use crate::gateway::Gateway;
 
 /// Longest wait for a function to be as wanted.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// Longest that a call may take.
+const CALL: Duration = Duration::from_secs(120);
+/// How long a connection lies unused before it is closed.
+const IDLE: Duration = Duration::from_secs(20);
 /// Time between two looks at a status.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -27,17 +31,17 @@ pub type Answer = (StatusCode, String);
 impl Client {
     /// A client of this gateway.
     pub fn new(gateway: &Gateway) -> Result<Self> {
-        // Programs that a test waits for may take longer than the gateway keeps idle connections.
-        let http = Http::builder()
-            .timeout(Duration::from_secs(120))
-            .pool_idle_timeout(Duration::from_secs(20))
-            .build()?;
-        Self::over(gateway, http)
+        Self::over(gateway, http()?)
     }
 
     /// A client that speaks to the gateway in this way.
     pub fn over(gateway: &Gateway, http: Http) -> Result<Self> {
         Ok(Self { http, url: gateway.url.clone(), password: gateway.password()? })
+    }
+
+    /// A client of whatever answers there.
+    pub fn at(url: &str, password: String) -> Result<Self> {
+        Ok(Self { http: http()?, url: url.to_owned(), password })
     }
 
     /// A request to `/system/...` with credentials and perhaps a body.
@@ -132,4 +136,10 @@ impl Client {
         let body = json!({ "functionName": name });
         self.system(Method::DELETE, "/system/functions", Some(body)).await
     }
+}
+
+/// Programs that a test waits for may take longer than the gateway keeps idle connections.
+fn http() -> Result<Http> {
+    let http = Http::builder().timeout(CALL).pool_idle_timeout(IDLE).build()?;
+    Ok(http)
 }

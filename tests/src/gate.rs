@@ -12,8 +12,10 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::client::Client;
-use crate::gateway::{Gateway, Replica};
-use crate::load::RATE;
+use crate::gateway::Gateway;
+use crate::load::{RATE, none_failed, start_at};
+use crate::replica::Replica;
+use crate::world::World;
 
 /// The function that is called.
 const FUNCTION: &str = "gate";
@@ -21,13 +23,50 @@ const FUNCTION: &str = "gate";
 const CALLS: u64 = 100;
 /// Longest wait for those calls, and for a change to show.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Calls a second that one replica is meant for, where load scales.
+const TARGET: u32 = 32;
+/// Calls a second there, between waves.
+const LITTLE: u32 = 24;
+/// Calls a second that come in a wave, beside those.
+const WAVE: u32 = 48;
+/// Replicas that a wave brings.
+const GROWN: usize = 3;
 /// Bytes of a body that fits in one packet, of one that does not, and of one chunk.
 const BODY_BYTES: (usize, usize, usize) = (700, 20_000, 3_000);
 
+/// The provider whose replicas go when they are not wanted, instead of being kept asleep.
+const KUBERNETES: &str = "kubernetes";
+/// Time between two looks at what there are no events of.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What calls are sent to: a gateway, or several behind one address.
+pub trait Site {
+    /// Where calls go.
+    fn url(&self) -> &str;
+    /// Where the functions run.
+    fn provider(&self) -> &str;
+    /// A replica by the name that its function's status has for it.
+    fn replica(&self, id: &str) -> Result<Replica>;
+}
+
+impl Site for Gateway {
+    fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn provider(&self) -> &str {
+        Gateway::provider(self)
+    }
+
+    fn replica(&self, id: &str) -> Result<Replica> {
+        Gateway::replica(self, id)
+    }
+}
+
 /// A function under load.
-pub struct Gate {
+pub struct Gate<S = Gateway> {
     /// Its gateway.
-    pub gateway: Gateway,
+    pub gateway: S,
     /// A client of it.
     pub client: Client,
     image: String,
@@ -43,18 +82,24 @@ struct Killed {
     end: Instant,
 }
 
-impl Gate {
+impl<S: Site> Gate<S> {
     /// Deploys the function and starts the load.
-    pub async fn open(gateway: Gateway, client: Client, image: String) -> Result<Self> {
+    pub async fn open(gateway: S, client: Client, image: String) -> Result<Self> {
+        Self::open_at(gateway, client, image, RATE).await
+    }
+
+    async fn open_at(gateway: S, client: Client, image: String, per_second: u32) -> Result<Self> {
         client.deploy(function(&image, 0)).await?;
-        // An engine of the test's own has addresses that belong to others here, so nothing is asked
-        // of them.
-        let on_socket = |s: &Value| s["instances"][0]["address"]["unix"].is_string();
-        client.until(FUNCTION, "on its socket", on_socket).await?;
+        if gateway.provider() != KUBERNETES {
+            // An engine of the test's own has addresses that belong to others here, so nothing is
+            // asked of them.
+            let on_socket = |s: &Value| s["instances"][0]["address"]["unix"].is_string();
+            client.until(FUNCTION, "on its socket", on_socket).await?;
+        }
         let plan = Plan {
-            url: gateway.url.clone(),
+            url: gateway.url().to_owned(),
             trust: Trust::default(),
-            per_second: RATE,
+            per_second,
             script: Arc::new(call),
         };
         let load = Load::start(plan, "nothing changes")?;
@@ -132,9 +177,10 @@ impl Gate {
         self.load.pause();
         timeout(PATIENCE, self.load.settled()).await.context("calls do not end")??;
         self.ask_for(0).await?;
+        let kept = usize::from(self.gateway.provider() != KUBERNETES);
         let stopped = |status: &Value| {
-            let instances = status["instances"].as_array().map_or(&[][..], Vec::as_slice);
-            instances.len() == 1 && instances[0]["state"] == "stopped"
+            let all = instances(status);
+            all.len() == kept && all.iter().all(|instance| instance["state"] == "stopped")
         };
         self.client.until(FUNCTION, "asleep", stopped).await?;
         self.load.resume();
@@ -143,18 +189,45 @@ impl Gate {
         Ok(())
     }
 
-    /// Another gateway takes the place of this one, and another one its place.
-    pub async fn replace_the_gateway(&mut self) -> Result<()> {
-        for name in ["gateway replaced", "gateway replaced again"] {
-            self.step(name);
-            let code = self.gateway.replace()?;
-            ensure!(code == Some(0), "the old gateway ended with {code:?}");
+    /// One of two replicas is taken away by somebody else, and then the only one. Calls that were in
+    /// flight on it may fail only when it `is_killed`.
+    pub async fn take_away(
+        &mut self,
+        how: &str,
+        is_killed: bool,
+        remove: impl Fn(&str) -> Result<()>,
+    ) -> Result<()> {
+        for (which, replicas) in [("one of two", 2), ("the only one", 1)] {
+            self.step("scale before it is taken away");
+            self.scale(replicas).await?;
             self.calls_go_on().await?;
-            self.step("rolling update by the new gateway");
-            self.deploy_next().await?;
+            self.step(&format!("{which} {how}"));
+            let replica = self.gateway.replica(&self.ready_one().await?)?;
+            let begin = Instant::now();
+            remove(&replica.id)?;
+            let seen = self.until_gone(&replica, replicas).await;
+            if is_killed {
+                self.killed.push(Killed { replica, begin, end: Instant::now() });
+            }
+            seen?;
             self.calls_go_on().await?;
         }
         Ok(())
+    }
+
+    async fn until_gone(&self, replica: &Replica, replicas: usize) -> Result<()> {
+        let replaced = |status: &Value| {
+            let all = instances(status);
+            let ready = all.iter().filter(|i| i["state"] == "ready").count();
+            ready == replicas && all.iter().all(|i| i["id"] != *replica.id)
+        };
+        self.client.until(FUNCTION, "without it", replaced).await?;
+        let ended = async {
+            while !replica.is_gone() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        timeout(PATIENCE, ended).await.context("its process does not end")
     }
 
     /// Ends the load. Fails with every call that failed and had no right to.
@@ -173,14 +246,15 @@ impl Gate {
         Ok(())
     }
 
-    async fn deploy_next(&mut self) -> Result<()> {
+    /// The next version takes over.
+    pub async fn deploy_next(&mut self) -> Result<()> {
         self.version += 1;
         self.client.deploy(function(&self.image, self.version)).await?;
         let alone = |status: &Value| status["instances"].as_array().is_some_and(|i| i.len() == 1);
         self.client.until(FUNCTION, "one replica again", alone).await.map(|_| ())
     }
 
-    async fn ask_for(&self, replicas: u32) -> Result<()> {
+    async fn ask_for(&self, replicas: usize) -> Result<()> {
         let path = format!("/system/scale-function/{FUNCTION}");
         let body = json!({ "serviceName": FUNCTION, "replicas": replicas });
         let (status, text) = self.client.system(Method::POST, &path, Some(body)).await?;
@@ -188,36 +262,36 @@ impl Gate {
         Ok(())
     }
 
-    async fn scale(&self, replicas: u32) -> Result<()> {
+    async fn scale(&self, replicas: usize) -> Result<()> {
         self.ask_for(replicas).await?;
-        let scaled = |status: &Value| {
-            let ready = |i: &&Value| i["state"] == "ready";
-            let instances = status["instances"].as_array().map_or(&[][..], Vec::as_slice);
-            let ready = instances.iter().filter(ready).count();
-            status["availableReplicas"] == replicas && ready == replicas as usize
-        };
+        let scaled =
+            |status: &Value| status["availableReplicas"] == replicas && ready(status) == replicas;
         self.client.until(FUNCTION, "scaled", scaled).await.map(|_| ())
     }
 
     async fn kill_one(&mut self) -> Result<()> {
+        let id = self.ready_one().await?;
         let status = self.client.status(FUNCTION).await?.context("it is gone")?;
-        let instances = status["instances"].as_array().map_or(&[][..], Vec::as_slice);
-        let ready = instances.iter().find(|i| i["state"] == "ready");
-        let ready = ready.with_context(|| format!("no replica is ready: {status:#}"))?;
-        let id = ready["id"].as_str().context("it has no name")?.to_owned();
-        let restarts = ready["restarts"].as_u64();
+        let of = |status: &Value| instances(status).iter().find(|i| i["id"] == *id).cloned();
+        let restarts = of(&status).context("it is gone")?["restarts"].as_u64();
         let replica = self.gateway.replica(&id)?;
         let begin = Instant::now();
         replica.kill()?;
         let back = |status: &Value| {
-            let instances = status["instances"].as_array().map_or(&[][..], Vec::as_slice);
-            let this = instances.iter().find(|i| i["id"] == *id);
-            this.is_some_and(|i| i["state"] == "ready" && i["restarts"].as_u64() > restarts)
+            of(status).is_some_and(|i| i["state"] == "ready" && i["restarts"].as_u64() > restarts)
         };
         let seen = self.client.until(FUNCTION, "back after its death", back).await.map(|_| ());
         // A signal is given long before the last process of a replica has died of it.
         self.killed.push(Killed { replica, begin, end: Instant::now() });
         seen
+    }
+
+    /// The name of a replica that takes calls.
+    async fn ready_one(&self) -> Result<String> {
+        let status = self.client.status(FUNCTION).await?.context("it is gone")?;
+        let ready = instances(&status).iter().find(|i| i["state"] == "ready");
+        let ready = ready.with_context(|| format!("no replica is ready: {status:#}"))?;
+        Ok(ready["id"].as_str().context("it has no name")?.to_owned())
     }
 
     /// What tells the process that answers from the one before it.
@@ -228,6 +302,56 @@ impl Gate {
         }
         Ok(text)
     }
+}
+
+impl Gate {
+    /// As [`Gate::open`], where load scales: so many calls that one replica does them.
+    pub async fn open_by_load(world: World) -> Result<Self> {
+        let World { gateway, client, image } = world;
+        Self::open_at(gateway, client, image, LITTLE).await
+    }
+
+    /// The load itself brings replicas and takes them away; an update comes in the midst of that,
+    /// and another gateway.
+    pub async fn grow_and_shrink(&mut self) -> Result<()> {
+        for wave in ["a wave of load", "a wave and an update", "a wave and another gateway"] {
+            self.step(wave);
+            let more = start_at(&self.gateway, &format!("/function/{FUNCTION}/version"), WAVE)?;
+            self.client.until(FUNCTION, "grown", |s| ready(s) >= GROWN).await?;
+            if wave.ends_with("update") {
+                self.version += 1;
+                self.client.apply(&function(&self.image, self.version)).await?;
+            } else if wave.ends_with("gateway") {
+                let code = self.gateway.replace()?;
+                ensure!(code == Some(0), "the old gateway ended with {code:?}");
+            }
+            self.calls_go_on().await?;
+            none_failed(&more.stop().await?)?;
+            self.step("after it");
+            let alone = |s: &Value| s["replicas"] == 1 && ready(s) == 1;
+            self.client.until(FUNCTION, "one again", alone).await?;
+            self.calls_go_on().await?;
+        }
+        Ok(())
+    }
+
+    /// Another gateway takes the place of this one, and another one its place.
+    pub async fn replace_the_gateway(&mut self) -> Result<()> {
+        for name in ["gateway replaced", "gateway replaced again"] {
+            self.step(name);
+            let code = self.gateway.replace()?;
+            ensure!(code == Some(0), "the old gateway ended with {code:?}");
+            self.calls_go_on().await?;
+            self.step("rolling update by the new gateway");
+            self.deploy_next().await?;
+            self.calls_go_on().await?;
+        }
+        Ok(())
+    }
+}
+
+fn instances(status: &Value) -> &[Value] {
+    status["instances"].as_array().map_or(&[], Vec::as_slice)
 }
 
 impl Killed {
@@ -248,7 +372,17 @@ impl Killed {
 }
 
 fn function(image: &str, version: u32) -> Value {
-    json!({ "service": FUNCTION, "image": image, "envVars": { "VERSION": version.to_string() } })
+    let labels = json!({
+        "com.openfaas.scale.target": TARGET.to_string(),
+        "com.openfaas.scale.target-proportion": "1",
+    });
+    let env = json!({ "VERSION": version.to_string() });
+    json!({ "service": FUNCTION, "image": image, "envVars": env, "labels": labels })
+}
+
+/// Replicas that take calls.
+fn ready(status: &Value) -> usize {
+    instances(status).iter().filter(|i| i["state"] == "ready").count()
 }
 
 /// The n-th call: each kind in its turn.

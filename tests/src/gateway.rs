@@ -1,6 +1,7 @@
 //! A gateway of a test's own: its network, its state folder, its ports.
 
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -10,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::replica::{Replica, process};
 use crate::{binary, docker, unique};
 
 /// Longest wait for the gateway to listen.
@@ -19,9 +21,6 @@ const END: Duration = Duration::from_secs(90);
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Longest name of a machine, in bytes (Linux).
-const MAX_HOST_NAME: usize = 64;
-
 /// A running gateway; dropping it removes everything it made.
 pub struct Gateway {
     child: Option<Child>,
@@ -30,6 +29,7 @@ pub struct Gateway {
     state: TempDir,
     provider: &'static str,
     args: Vec<String>,
+    on_cluster: Option<Owned>,
     /// Where the API answers.
     pub url: String,
     /// Where metrics are.
@@ -38,27 +38,23 @@ pub struct Gateway {
     tls_port: u16,
 }
 
-/// A replica that runs.
-#[derive(Debug)]
-pub struct Replica {
-    /// Its name in its function's status.
-    pub id: String,
-    /// Its machine's name, as it sees it.
-    pub host: String,
-    /// The process with which all of it ends.
-    pid: Pid,
+/// What a gateway needs that runs functions on a cluster.
+pub struct OnCluster<'a> {
+    /// The namespace of its functions, and of the election.
+    pub namespace: &'a str,
+    /// What it is called in the election.
+    pub name: &'a str,
+    /// The folder of the credentials that all gateways have.
+    pub secrets: &'a Path,
+    /// How it reaches the cluster; as the tests do when it is not told.
+    pub kubeconfig: Option<&'a Path>,
 }
 
-impl Replica {
-    /// Ends it at once, with all its processes, as a crash would. An engine that is asked to kill a
-    /// container takes it for stopped on purpose, so it is not asked.
-    pub fn kill(&self) -> Result<()> {
-        Ok(kill_process(self.pid, Signal::KILL)?)
-    }
-}
-
-fn process(pid: &str) -> Result<Pid> {
-    pid.parse().ok().and_then(Pid::from_raw).with_context(|| format!("{pid:?} is no process"))
+/// What is kept of it.
+struct Owned {
+    namespace: String,
+    secrets: PathBuf,
+    kubeconfig: Option<PathBuf>,
 }
 
 impl Gateway {
@@ -69,19 +65,56 @@ impl Gateway {
 
     /// Starts one on this provider.
     pub fn start_on(provider: &'static str, args: &[&str]) -> Result<Self> {
-        let mut gateway = Self {
+        let mut gateway = Self::new(provider, args)?;
+        gateway.restart()?;
+        Ok(gateway)
+    }
+
+    /// Starts one that runs functions on a cluster, with more arguments than the usual.
+    pub fn start_in_cluster(cluster: &OnCluster<'_>, args: &[&str]) -> Result<Self> {
+        let OnCluster { namespace, name, secrets, kubeconfig } = cluster;
+        let mut gateway = Self::new("kubernetes", args)?;
+        // The others are told where it is before it listens.
+        gateway.port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let peer_url = format!("http://127.0.0.1:{}", gateway.port);
+        let secrets = secrets.to_path_buf();
+        let usual = [
+            ("--function-namespace", *namespace),
+            ("--pod-namespace", namespace),
+            ("--pod-name", name),
+            ("--peer-url", &peer_url),
+            ("--host", "127.0.0.1"),
+            ("--secret-mount-path", &secrets.to_string_lossy()),
+            // The image of tests has no shell to look for a file.
+            ("--http-probe", "true"),
+            // Images are those of this machine's engine.
+            ("--image-pull-policy", "IfNotPresent"),
+        ];
+        gateway
+            .args
+            .extend(usual.into_iter().flat_map(|(flag, value)| [flag, value]).map(str::to_owned));
+        gateway.on_cluster = Some(Owned {
+            namespace: (*namespace).to_owned(),
+            secrets,
+            kubeconfig: kubeconfig.map(Path::to_path_buf),
+        });
+        gateway.restart()?;
+        Ok(gateway)
+    }
+
+    fn new(provider: &'static str, args: &[&str]) -> Result<Self> {
+        Ok(Self {
             child: None,
             network: unique("flint-test"),
             state: tempfile::tempdir()?,
             provider,
             args: args.iter().map(|a| (*a).to_owned()).collect(),
+            on_cluster: None,
             url: String::new(),
             metrics_url: String::new(),
             port: 0,
             tls_port: 0,
-        };
-        gateway.restart()?;
-        Ok(gateway)
+        })
     }
 
     /// Starts it again on the same port after [`Gateway::kill`] or [`Gateway::stop`].
@@ -137,6 +170,7 @@ impl Gateway {
             .args(self.usual())
             .args(&self.args)
             .args(more)
+            .envs(self.kubeconfig().map(|path| ("KUBECONFIG", path)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
@@ -160,6 +194,10 @@ impl Gateway {
     fn usual(&self) -> &'static [&'static str] {
         let says = self.args.iter().any(|arg| arg.starts_with("--scale-by-load"));
         if says { &[] } else { &["--scale-by-load=false"] }
+    }
+
+    fn kubeconfig(&self) -> Option<&Path> {
+        self.on_cluster.as_ref()?.kubeconfig.as_deref()
     }
 
     /// The folder of its state.
@@ -205,21 +243,13 @@ impl Gateway {
 
     /// A replica by the name that its function's status has for it.
     pub fn replica(&self, id: &str) -> Result<Replica> {
-        if self.provider == "docker" {
-            let format = "{{.Config.Hostname}} {{.State.Pid}}";
-            let told = docker(&["inspect", "--format", format, id])?;
-            let (host, pid) = told.trim().split_once(' ').context("no name, or no process")?;
-            return Ok(Replica { id: id.to_owned(), host: host.to_owned(), pid: process(pid)? });
+        if let Some(cluster) = &self.on_cluster {
+            return Replica::of_pod(&cluster.namespace, id);
         }
-        let folder = self.state.path().join("replicas").join(id);
-        let read = |name: &str| {
-            let path = folder.join(name);
-            std::fs::read_to_string(&path).with_context(|| path.display().to_string())
-        };
-        let spec: serde_json::Value = serde_json::from_str(&read("spec.json")?)?;
-        let host = spec["replica"].as_str().context("no name in its orders")?;
-        let host = host.chars().take(MAX_HOST_NAME).collect();
-        Ok(Replica { id: id.to_owned(), host, pid: process(read("lock")?.trim())? })
+        match self.provider {
+            "docker" => Replica::of_container(id),
+            _ => Replica::of_folder(&self.state.path().join("replicas").join(id), id),
+        }
     }
 
     /// Its process.
@@ -229,7 +259,8 @@ impl Gateway {
 
     /// The generated password.
     pub fn password(&self) -> Result<String> {
-        let path: PathBuf = self.state.path().join("basic-auth-password");
+        let secrets = self.on_cluster.as_ref().map(|cluster| &*cluster.secrets);
+        let path = secrets.unwrap_or(self.state.path()).join("basic-auth-password");
         std::fs::read_to_string(&path).with_context(|| path.display().to_string())
     }
 

@@ -2,12 +2,15 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::{binary, docker, run};
+use crate::{binary, docker, project, run};
+
+/// The authorities that this machine trusts.
+const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Builds `flint-test/fn` from the binaries as they are; the engine's cache makes it quick.
 pub fn test_function() -> Result<&'static str> {
@@ -25,6 +28,21 @@ pub fn bare_function() -> Result<&'static str> {
     let dockerfile = "FROM scratch\nCOPY testfn /\nUSER 1000:1000\nENV PORT=8080 HOST=0.0.0.0\n\
         CMD [\"/testfn\"]\n";
     build(name, dockerfile, &["testfn"])?;
+    Ok(name)
+}
+
+/// The gateway as its Dockerfile has it, from the binary that was built with the tests.
+pub fn gateway() -> Result<&'static str> {
+    let name = "flint-test/gateway:latest";
+    let context = tempfile::tempdir()?;
+    let path = context.path();
+    copy(&project().join("gateway/Dockerfile"), &path.join("Dockerfile"))?;
+    let authorities = std::env::var_os("FLINT_CA_BUNDLE").map(PathBuf::from);
+    let authorities = authorities.unwrap_or_else(|| PathBuf::from(CA_BUNDLE));
+    std::fs::copy(&authorities, path.join("ca-certificates.crt"))
+        .with_context(|| format!("{}: FLINT_CA_BUNDLE names another", authorities.display()))?;
+    copy(&binary("faas-gateway"), &path.join("faas-gateway"))?;
+    docker(&["build", "-q", "-t", name, &path.to_string_lossy()])?;
     Ok(name)
 }
 

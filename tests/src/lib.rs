@@ -5,15 +5,18 @@ pub mod authority;
 pub mod bundle;
 pub mod cli;
 pub mod client;
+pub mod cluster;
 pub mod engine;
 pub mod gate;
 pub mod gateway;
+pub mod helm;
 pub mod image;
 pub mod load;
 pub mod newcomer;
 pub mod prometheus;
 pub mod raw;
 pub mod registry;
+pub mod replica;
 pub mod world;
 
 use std::path::PathBuf;

@@ -12,12 +12,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// A Prometheus that runs until it is dropped.
+/// The file of what it scrapes, for those whose addresses are known only later.
+pub const TARGETS: &str = "targets.json";
+
+/// A Prometheus. One that was started runs until it is dropped.
 pub struct Prometheus {
-    child: Child,
-    folder: TempDir,
+    own: Option<Own>,
     url: String,
     http: reqwest::Client,
+}
+
+/// What there is of one that was started.
+struct Own {
+    child: Child,
+    folder: TempDir,
 }
 
 /// A series of an answer: its labels as JSON, and its value.
@@ -44,9 +52,29 @@ impl Prometheus {
             .spawn()
             .context("cannot start prometheus: tests/setup installs it")?;
         let url = format!("http://127.0.0.1:{port}");
-        let mut prometheus = Self { child, folder, url, http: reqwest::Client::new() };
+        let own = Some(Own { child, folder });
+        let mut prometheus = Self { own, url, http: reqwest::Client::new() };
         prometheus.ready().await?;
         Ok(prometheus)
+    }
+
+    /// One that answers there.
+    pub fn at(url: String) -> Self {
+        Self { own: None, url, http: reqwest::Client::new() }
+    }
+
+    /// Its address.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Has it scrape these addresses, where its configuration reads [`TARGETS`].
+    pub fn scrape(&self, targets: &[&str]) -> Result<()> {
+        let own = self.own.as_ref().context("it was not started here")?;
+        let path = own.folder.path().join(TARGETS);
+        let new = path.with_extension("new");
+        std::fs::write(&new, serde_json::json!([{ "targets": targets }]).to_string())?;
+        std::fs::rename(new, path).context("cannot tell prometheus its targets")
     }
 
     async fn ready(&mut self) -> Result<()> {
@@ -56,16 +84,18 @@ impl Prometheus {
             if answer.is_ok_and(|answer| answer.status().is_success()) {
                 return Ok(());
             }
-            if self.child.try_wait()?.is_some() || begin.elapsed() > PATIENCE {
+            let ended = self.own.as_mut().map(|own| own.child.try_wait()).transpose()?.flatten();
+            if ended.is_some() || begin.elapsed() > PATIENCE {
                 bail!("prometheus is not ready:\n{}", self.log());
             }
             tokio::time::sleep(LOOK).await;
         }
     }
 
-    /// What it wrote.
+    /// What it wrote, if it was started here.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+        let log = self.own.as_ref().map(|own| own.folder.path().join("log"));
+        log.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default()
     }
 
     /// Asks its API; the path is below `/api/v1/`.
@@ -105,7 +135,9 @@ impl Prometheus {
 
 impl Drop for Prometheus {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(own) = &mut self.own {
+            let _ = own.child.kill();
+            let _ = own.child.wait();
+        }
     }
 }

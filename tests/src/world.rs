@@ -38,15 +38,28 @@ impl World {
 #[macro_export]
 macro_rules! on_each_backend {
     ($($case:ident),* $(,)?) => {
+        $crate::on_each_backend_with! { [], $($case),* }
+    };
+}
+
+/// As [`on_each_backend!`], with these arguments of the gateway.
+#[macro_export]
+macro_rules! on_each_backend_with {
+    ($args:expr, $($case:ident),* $(,)?) => {
         $(mod $case {
+            #[allow(unused_imports, reason = "the arguments may be named there")]
+            use super::*;
+
             #[tokio::test]
             async fn docker() -> anyhow::Result<()> {
-                super::$case($crate::world::World::start("docker").await?).await
+                let world = $crate::world::World::start_with("docker", &$args).await?;
+                super::$case(world).await
             }
 
             #[tokio::test]
             async fn process() -> anyhow::Result<()> {
-                super::$case($crate::world::World::start("process").await?).await
+                let world = $crate::world::World::start_with("process", &$args).await?;
+                super::$case(world).await
             }
         })*
     };

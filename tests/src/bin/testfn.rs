@@ -2,7 +2,7 @@
 //! needs to see. It listens on `PORT` (3000) of loopback, behind the watchdog.
 
 use std::convert::Infallible;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +20,8 @@ use tokio::sync::Notify;
 
 type Body = BoxBody<Bytes, Infallible>;
 
+/// What `/hold` holds.
+static HELD: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 /// What `/release` wakes.
 static RELEASE: OnceLock<Arc<Notify>> = OnceLock::new();
 
@@ -99,6 +101,8 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
             text("logged")
         }
         "/hog" => hog(),
+        "/burn" => burn(value.parse().unwrap_or(0)),
+        "/hold" => hold(value.parse().unwrap_or(0)),
         "/exit" => std::process::abort(),
         other => text(format!("{} {other}?{query}", request.method())),
     }
@@ -292,6 +296,32 @@ fn hog() -> Response<Body> {
             return text("all of it");
         }
     }
+}
+
+/// Uses so many hundredths of a second of processor time, however long that takes.
+fn burn(ticks: u64) -> Response<Body> {
+    let until = processor_ticks() + ticks;
+    while processor_ticks() < until {}
+    text("burnt")
+}
+
+/// In user mode and in the kernel, as `/proc/PID/stat` has them.
+fn processor_ticks() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+    let fields = after_name.split_whitespace().skip(11).take(2);
+    fields.filter_map(|field| field.parse::<u64>().ok()).sum()
+}
+
+/// Holds so many MiB of memory from now on, instead of those before.
+fn hold(mib: usize) -> Response<Body> {
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    if held.len() != mib << 20 {
+        // What was held before goes first.
+        *held = Vec::new();
+        *held = vec![1; mib << 20];
+    }
+    text("held")
 }
 
 /// A body that is only ever polled from one thread, for `boxed`.

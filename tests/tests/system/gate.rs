@@ -6,10 +6,15 @@ use system::engine::Engine;
 use system::gate::Gate;
 use system::gateway::Gateway;
 use system::world::World;
-use system::{image, on_each_backend};
+use system::{image, on_each_backend, on_each_backend_with};
 
 on_each_backend! {
     no_call_fails_while_anything_changes,
+}
+
+on_each_backend_with! {
+    BY_LOAD,
+    no_call_fails_while_load_scales,
 }
 
 async fn no_call_fails_while_anything_changes(world: World) -> Result<()> {
@@ -28,6 +33,17 @@ async fn everything(gate: &mut Gate) -> Result<()> {
     gate.kill_replicas().await?;
     gate.sleep_and_wake().await?;
     gate.replace_the_gateway().await
+}
+
+/// Where load scales, with windows that are shorter than a test.
+const BY_LOAD: [&str; 5] =
+    ["--scale-by-load=true", "--scaling-stable-window", "6s", "--scaling-panic-window", "3s"];
+
+async fn no_call_fails_while_load_scales(world: World) -> Result<()> {
+    let mut gate = Gate::open_by_load(world).await?;
+    let changed = gate.grow_and_shrink().await;
+    gate.close().await?;
+    changed
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ const CRATES: [(&str, &[&str]); 6] = [
 ];
 
 /// Modules of the gateway that import nothing of the gateway's but what is named.
-const LEAVES: [(&str, &[&str]); 24] = [
+const LEAVES: [(&str, &[&str]); 30] = [
     ("error.rs", &[]),
     ("metrics/mod.rs", &[]),
     ("metrics/function.rs", &[]),
@@ -31,6 +31,8 @@ const LEAVES: [(&str, &[&str]); 24] = [
     ("config/mod.rs", &[]),
     ("config/clients.rs", &[]),
     ("config/tls.rs", &[]),
+    // What it makes of the flags belongs to all of them.
+    ("config/kubernetes.rs", &[]),
     ("tls.rs", &[]),
     ("balance.rs", &[]),
     ("queue.rs", &[]),
@@ -45,7 +47,13 @@ const LEAVES: [(&str, &[&str]); 24] = [
     ("scaling/prometheus.rs", &[]),
     // Of scaling it holds the journal, which is a leaf.
     ("directory.rs", &["balance", "limits", "metrics", "queue", "scaling"]),
-    ("scaling/scaler.rs", &["directory", "handover"]),
+    ("scaling/scaler.rs", &["directory", "handover", "peers"]),
+    ("peers/circle.rs", &["directory"]),
+    ("peers/lead.rs", &[]),
+    // Of scaling it holds decisions, which are the journal's.
+    ("peers/letter.rs", &["scaling"]),
+    ("peers/tally.rs", &[]),
+    ("peers/report.rs", &["directory", "scaling"]),
 ];
 
 fn read(path: impl AsRef<Path>) -> Result<String> {

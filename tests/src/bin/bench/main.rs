@@ -1,5 +1,5 @@
-//! Measures the data plane against nginx, what a developer waits for on the process backend, and
-//! how functions scale.
+//! Measures the data plane against nginx, what a developer waits for on the process backend, how
+//! functions scale, and functions on a Kubernetes cluster.
 //!
 //! `tests/bench` builds it and the programs and runs it. Every figure comes from this run; what is
 //! compared is measured in turns, so that a noisy machine disturbs both sides alike.
@@ -7,6 +7,7 @@
 mod cold;
 mod data;
 mod edit;
+mod kubernetes;
 mod memory;
 mod project;
 mod sample;
@@ -28,7 +29,8 @@ const LOCAL_ROUNDS: usize = 50;
 struct Options {
     /// What to measure [default: all]
     part: Option<Part>,
-    /// Rounds of each measurement [default: 3 of data, 50 of local, 30 of scale]
+    /// Rounds of each measurement [default: 3 of data, 50 of local, 30 of scale, 20 of
+    /// kubernetes]
     #[arg(long)]
     rounds: Option<usize>,
     /// Where to write the figures of the data plane [default: bench.json beside the programs]
@@ -44,6 +46,8 @@ enum Part {
     Local,
     /// How fast functions wake and grow, and what sleeping ones cost
     Scale,
+    /// From zero, calls, and many functions on the cluster of KUBECONFIG
+    Kubernetes,
 }
 
 fn main() -> Result<()> {
@@ -58,6 +62,10 @@ fn main() -> Result<()> {
     if wanted(Part::Scale) {
         println!("machine: {}", machine());
         scale::run(options.rounds.unwrap_or(scale::ROUNDS))?;
+    }
+    if wanted(Part::Kubernetes) {
+        println!("machine: {}", machine());
+        kubernetes::run(options.rounds.unwrap_or(kubernetes::ROUNDS))?;
     }
     if wanted(Part::Data) {
         let json = options.json.unwrap_or_else(|| system::binary("bench.json"));

@@ -16,7 +16,7 @@ pub(crate) fn run(rounds: usize) -> Result<()> {
     println!("rounds: {rounds}\n");
     let site = Site::start()?;
     wakes::run(&site, rounds)?;
-    react::run(&site)?;
+    react::run(&site, rounds)?;
     drop(site);
     idle::run()
 }

@@ -8,13 +8,16 @@ use cli::certify::{Call, Expect, Load, Plan, Trust};
 use serde_json::json;
 
 use super::site::Site;
+use crate::sample::{Sample, head};
 
 /// Calls a second that one replica is meant for.
 const TARGET: u32 = 10;
 /// How much that becomes more.
 const STEP: u32 = 20;
-/// Steps that are measured.
-const ROUNDS: usize = 3;
+/// Most steps that are measured: each takes a quarter of a minute.
+const MAX_ROUNDS: usize = 10;
+/// How much later each comes in the autoscaler's second than the one before it.
+const LATER: Duration = Duration::from_millis(130);
 /// How long the first load goes on, so that the autoscaler knows it.
 const BEFORE: Duration = Duration::from_secs(10);
 /// How long the load goes on when there are as many replicas as there should be.
@@ -24,15 +27,17 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 
-pub(crate) fn run(site: &Site) -> Result<()> {
-    println!("Reaction: calls a second from {TARGET} to {}, {TARGET} a replica\n", TARGET * STEP);
+pub(crate) fn run(site: &Site, rounds: usize) -> Result<()> {
+    println!("Reaction: calls a second from {TARGET} to {}, {TARGET} a replica", TARGET * STEP);
+    println!("(goal: within a second and one cold start, no call fails)\n");
     println!("| step | replicas wanted after ms | all {STEP} ready after ms | calls | failed |");
     println!("|---|---|---|---|---|");
-    for round in 1..=ROUNDS {
+    let (mut wanted_after, mut ready_after) = <(Sample, Sample)>::default();
+    for round in 1..=rounds.min(MAX_ROUNDS) {
         // As new each time: what was learnt from the step before is no help.
         site.runtime.block_on(deploy(site))?;
         let slow = load(site, TARGET)?;
-        std::thread::sleep(BEFORE);
+        std::thread::sleep(BEFORE + LATER * u32::try_from(round)?);
         let fast = load(site, TARGET * (STEP - 1))?;
         let (wanted, ready) = grown(site, Instant::now())?;
         std::thread::sleep(AFTER);
@@ -45,8 +50,14 @@ pub(crate) fn run(site: &Site) -> Result<()> {
             wanted.as_millis(),
             ready.as_millis()
         );
+        wanted_after.add(wanted);
+        ready_after.add(ready);
         site.scale(&site.rust, 1)?;
     }
+    println!();
+    head("Reaction: all steps");
+    println!("{}", wanted_after.row("as many wanted"));
+    println!("{}", ready_after.row("as many ready"));
     println!();
     Ok(())
 }

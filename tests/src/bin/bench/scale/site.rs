@@ -107,9 +107,9 @@ impl Place {
     }
 }
 
-/// What the engine itself takes to start a container that is stopped.
-pub(crate) fn bare_start(container: &str) -> Result<Duration> {
-    let request = format!("POST /containers/{container}/start HTTP/1.0\r\nHost: docker\r\n\r\n");
+/// What the engine itself takes to do something with a container, such as `start`.
+pub(crate) fn bare(action: &str, container: &str) -> Result<Duration> {
+    let request = format!("POST /containers/{container}/{action} HTTP/1.0\r\nHost: docker\r\n\r\n");
     let start = Instant::now();
     let mut stream = UnixStream::connect(ENGINE).context(ENGINE)?;
     stream.write_all(request.as_bytes())?;

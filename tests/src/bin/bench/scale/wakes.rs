@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::site::{Place, Site, bare_start};
+use super::site::{Place, Site, bare};
 use crate::cold::bare_node;
 use crate::sample::{Sample, head};
 
@@ -16,7 +16,7 @@ struct Times {
 
 pub(crate) fn run(site: &Site, rounds: usize) -> Result<()> {
     let (mut rust, mut node, mut contained) = <(Times, Times, Times)>::default();
-    let (mut bare, mut engine) = <(Sample, Sample)>::default();
+    let (mut node_alone, mut start, mut unpause) = <(Sample, Sample, Sample)>::default();
     for _ in 0..rounds {
         // They come to rest at the same time, which takes longer than all that is measured.
         for place in all(site) {
@@ -25,22 +25,27 @@ pub(crate) fn run(site: &Site, rounds: usize) -> Result<()> {
         site.frozen(&site.rust, &mut rust)?;
         site.frozen(&site.node, &mut node)?;
         site.stopped(&site.rust, &mut rust)?;
-        bare.add(bare_node()?);
+        node_alone.add(bare_node()?);
         site.stopped(&site.node, &mut node)?;
         let Some(place) = &site.contained else { continue };
         site.frozen(place, &mut contained)?;
         let container = site.stopped(place, &mut contained)?;
         site.stop(place)?;
-        engine.add(bare_start(&container)?);
+        start.add(bare("start", &container)?);
+        site.until(place, "ready")?;
+        bare("pause", &container)?;
+        site.until(place, "frozen")?;
+        unpause.add(bare("unpause", &container)?);
         site.until(place, "ready")?;
     }
     head("Wakes: request sent to first byte, on a connection of its own");
     rust.print("rust process", "+2 ms at p50", "25 ms");
     node.print("node process", "+2 ms at p50", "bare node +15 ms");
-    println!("{}", bare.row("floor: bare `node -e` server, spawn to first answer"));
+    println!("{}", node_alone.row("floor: bare `node -e` server, spawn to first answer"));
     if site.contained.is_some() {
         contained.print("container", "15 ms", "bare start +30 ms");
-        println!("{}", engine.row("floor: the engine's start of the same container"));
+        println!("{}", unpause.row("floor: the engine's unpause of the same container"));
+        println!("{}", start.row("floor: the engine's start of the same container"));
     } else {
         println!("\nno Docker engine answers: containers were not measured");
     }
