@@ -262,6 +262,31 @@ mod tests {
     }
 
     #[test]
+    fn in_version_2_one_group_does_all() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let controllers = vec![Controller::Memory, Controller::Pids];
+        let group = Group { dir: dir.path().to_owned(), version: Version::Two, controllers };
+        let cgroups = Cgroups(vec![group]);
+        let limits = Limits { memory: Some(1 << 20), cpu: Some(250), pids: 64, files: 0 };
+        cgroups.hold(Controller::Memory, &limits).expect("held");
+        assert_eq!(cgroups.hold(Controller::Cpu, &limits), Err(None), "it has no such controller");
+        cgroups.take_in(77).expect("taken in");
+        assert!(!cgroups.out_of_memory(), "nothing is said of it");
+        fs::write(dir.path().join("memory.events"), "max 4\noom 1\noom_kill 1\n").expect("written");
+        assert!(cgroups.out_of_memory());
+        cgroups.thaw();
+        cgroups.kill();
+        for (file, text) in [
+            ("memory.max", "1048576"),
+            ("cgroup.procs", "77"),
+            ("cgroup.freeze", "0"),
+            ("cgroup.kill", "1"),
+        ] {
+            assert_eq!(fs::read_to_string(dir.path().join(file)).expect(file), text);
+        }
+    }
+
+    #[test]
     fn only_what_is_asked_for_is_missed() {
         let limits = Limits { memory: Some(1), cpu: None, pids: 0, files: 9 };
         let names: Vec<_> = asked(&limits).map(|(limit, _)| limit).collect();

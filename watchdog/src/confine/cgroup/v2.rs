@@ -12,6 +12,9 @@ use super::{Group, PARENT, Version, make_dir, v1, write};
 /// The controllers that have to be switched on.
 const WANTED: [Controller; 3] = [Controller::Memory, Controller::Cpu, Controller::Pids];
 
+/// What a group hands down.
+const SWITCH: &str = "cgroup.subtree_control";
+
 /// Makes a group below this process's own, or below one further up where that may not be: a group
 /// with processes in it can hand no controllers down. The first with all controllers is taken,
 /// else the one with most.
@@ -74,12 +77,18 @@ fn give_back(base: &Path) {
 
 /// Has a group hand its controllers down, and says which it does.
 fn enable(dir: &Path) -> Vec<Controller> {
-    for controller in WANTED {
+    let (has, before) = (listed(dir, "cgroup.controllers"), listed(dir, SWITCH));
+    for controller in has.iter().filter(|controller| !before.contains(controller)) {
         // What cannot be is seen below.
-        let _ = write(dir, "cgroup.subtree_control", &format!("+{}", controller.name()));
+        let _ = write(dir, SWITCH, &format!("+{}", controller.name()));
     }
-    let enabled = fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap_or_default();
-    let has = |controller: &Controller| enabled.split_whitespace().any(|n| n == controller.name());
+    listed(dir, SWITCH)
+}
+
+/// The controllers that one of a group's files names.
+fn listed(dir: &Path, file: &str) -> Vec<Controller> {
+    let names = fs::read_to_string(dir.join(file)).unwrap_or_default();
+    let has = |controller: &Controller| names.split_whitespace().any(|n| n == controller.name());
     WANTED.into_iter().filter(has).collect()
 }
 
@@ -115,6 +124,37 @@ mod tests {
         assert_eq!(read("memory.swap.max"), "0");
         assert_eq!(read("cpu.max"), "25000 100000");
         assert_eq!(read("pids.max"), "64");
+    }
+
+    /// A group with a group of ours in it that has these controllers and hands them down, as an
+    /// earlier replica left it.
+    fn handed(dir: &Path, controllers: &str) {
+        let ours = dir.join(PARENT);
+        fs::create_dir_all(&ours).expect("writable");
+        fs::write(dir.join("cgroup.procs"), "").expect("writable");
+        for file in ["cgroup.controllers", SWITCH] {
+            fs::write(ours.join(file), controllers).expect("writable");
+        }
+    }
+
+    #[test]
+    fn the_nearest_group_with_all_controllers_is_taken() {
+        let top = tempfile::tempdir().expect("a directory");
+        let service = top.path().join("user.slice/flint.service");
+        let inner = service.join("gateway");
+        handed(top.path(), "cpuset cpu io memory pids\n");
+        handed(&service, "cpu memory pids\n");
+        handed(&inner, "memory pids\n");
+        let place = Place { dir: inner.clone(), top: top.path().to_owned() };
+        let group = make(&place, "r").expect("a group");
+        assert_eq!(group.dir, service.join("flint/r"));
+        assert_eq!(group.controllers, WANTED);
+        assert!(group.dir.is_dir() && !top.path().join("flint/r").exists());
+        // Where none has all of them, the one with most is better than none.
+        let place = Place { dir: inner.clone(), top: inner.clone() };
+        let group = make(&place, "r").expect("a group");
+        assert_eq!(group.dir, inner.join("flint/r"));
+        assert_eq!(group.controllers, [Controller::Memory, Controller::Pids]);
     }
 
     #[test]
