@@ -11,10 +11,13 @@ use crate::args::key_value;
 use crate::error::hinted;
 use crate::{Context, output};
 
+/// Begins the API versions of our own objects.
+const OURS: &str = "flint.dev/";
+
 /// Arguments of `faas generate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The API version of the objects
+    /// The API version of the objects: openfaas.com/v1, or flint.dev/v1
     #[arg(long, default_value = "openfaas.com/v1", value_name = "VERSION")]
     api: String,
     /// The namespace of functions that name none
@@ -56,6 +59,8 @@ struct Spec<'a> {
     image: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     handler: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    env_process: &'a str,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: &'a BTreeMap<String, String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -108,10 +113,12 @@ async fn functions(args: &Args, context: &Context) -> Result<Vec<(Function, Stri
 }
 
 fn object<'a>(api: &'a str, function: &'a Function, handler: &'a str) -> Object<'a> {
-    // The object has no key for the process.
     let mut environment = function.env_vars.clone();
-    if !function.env_process.is_empty() {
-        environment.insert("fprocess".to_owned(), function.env_process.clone());
+    let mut env_process = function.env_process.as_str();
+    // Objects of the reference product have no key for the process.
+    if !api.starts_with(OURS) && !env_process.is_empty() {
+        environment.insert("fprocess".to_owned(), env_process.to_owned());
+        env_process = "";
     }
     Object {
         api_version: api,
@@ -121,6 +128,7 @@ fn object<'a>(api: &'a str, function: &'a Function, handler: &'a str) -> Object<
             name: &function.service,
             image: &function.image,
             handler,
+            env_process,
             labels: &function.labels,
             annotations: &function.annotations,
             environment,
@@ -137,22 +145,37 @@ fn object<'a>(api: &'a str, function: &'a Function, handler: &'a str) -> Object<
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_object() {
-        let function = Function {
+    fn function() -> Function {
+        Function {
             service: "echo".to_owned(),
             image: "flint/echo:1".to_owned(),
             namespace: "dev".to_owned(),
             env_process: "cat".to_owned(),
             secrets: vec!["key".to_owned()],
             ..Default::default()
-        };
-        let text = serde_yaml::to_string(&object("openfaas.com/v1", &function, "./echo")).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_object() {
+        let text =
+            serde_yaml::to_string(&object("openfaas.com/v1", &function(), "./echo")).unwrap();
         assert_eq!(
             text,
             "apiVersion: openfaas.com/v1\nkind: Function\nmetadata:\n  name: echo\n  \
              namespace: dev\nspec:\n  name: echo\n  image: flint/echo:1\n  handler: ./echo\n  \
              environment:\n    fprocess: cat\n  secrets:\n  - key\n"
+        );
+    }
+
+    #[test]
+    fn our_own_object_says_the_process_in_its_own_key() {
+        let text = serde_yaml::to_string(&object("flint.dev/v1", &function(), "")).unwrap();
+        assert_eq!(
+            text,
+            "apiVersion: flint.dev/v1\nkind: Function\nmetadata:\n  name: echo\n  \
+             namespace: dev\nspec:\n  name: echo\n  image: flint/echo:1\n  envProcess: cat\n  \
+             secrets:\n  - key\n"
         );
     }
 }
