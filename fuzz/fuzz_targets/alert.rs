@@ -1,3 +1,5 @@
+//! The target `alert`, with what a fuzzer makes up.
+
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::alert::run(data));

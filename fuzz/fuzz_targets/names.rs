@@ -1,3 +1,5 @@
+//! The target `names`, with what a fuzzer makes up.
+
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::names::run(data));

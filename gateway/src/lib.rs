@@ -12,6 +12,7 @@ pub mod error;
 pub mod handover;
 pub mod holder;
 pub mod limits;
+pub mod manifests;
 pub mod metrics;
 pub mod peers;
 mod queue;

@@ -1,5 +1,7 @@
 //! `faas generate`: Kubernetes objects of functions (contract 8.6).
 
+mod manifests;
+
 use std::collections::BTreeMap;
 
 use anyhow::Result;
@@ -13,11 +15,14 @@ use crate::{Context, output};
 
 /// Begins the API versions of our own objects.
 const OURS: &str = "flint.dev/";
+/// The API version of Deployments, and here of all objects that a gateway makes of a function.
+const PLAIN: &str = "apps/v1";
 
 /// Arguments of `faas generate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The API version of the objects: openfaas.com/v1, or flint.dev/v1
+    /// The API version of the objects: openfaas.com/v1 or flint.dev/v1 for functions, apps/v1 for the plain objects
+    /// that a gateway makes of them (flags of faas-gateway are read from their variables)
     #[arg(long, default_value = "openfaas.com/v1", value_name = "VERSION")]
     api: String,
     /// The namespace of functions that name none
@@ -81,15 +86,22 @@ struct Spec<'a> {
 
 /// Prints the objects, a YAML document each.
 pub async fn run(args: Args, context: &Context) -> Result<()> {
-    let mut text = String::new();
-    for (mut function, handler) in functions(&args, context).await? {
+    let mut functions = functions(&args, context).await?;
+    for (function, _) in &mut functions {
         function.labels.extend(args.labels.iter().cloned());
         function.annotations.extend(args.annotations.iter().cloned());
         if function.namespace.is_empty() {
             function.namespace.clone_from(&args.namespace);
         }
+    }
+    if args.api == PLAIN {
+        let all: Vec<Function> = functions.into_iter().map(|(function, _)| function).collect();
+        return Ok(output::print(&manifests::render(&context.env, &all).await?)?);
+    }
+    let mut text = String::new();
+    for (function, handler) in &functions {
         text.push_str("---\n");
-        text.push_str(&serde_yaml::to_string(&object(&args.api, &function, &handler))?);
+        text.push_str(&serde_yaml::to_string(&object(&args.api, function, handler))?);
     }
     Ok(output::print(&text)?)
 }

@@ -1,6 +1,7 @@
 //! The gateway of this machine: finds it, starts it, logs in at it.
 
 pub(crate) mod holder;
+mod program;
 mod start;
 mod stop;
 
@@ -18,6 +19,7 @@ use crate::error::hinted;
 use crate::gateway::{Backend, Gateway};
 use crate::output::{talk, warn};
 use crate::{Context, VERSION};
+pub(crate) use program::program;
 use start::Started;
 
 /// Where the gateway of root keeps its state; the same as `faas-gateway`'s own default.

@@ -11,14 +11,15 @@ use anyhow::{Context as _, Result};
 use reqwest::Url;
 use tokio::time::{Instant, sleep};
 
+use super::program::program;
 use super::{Probe, probe, state_dir, stop};
 use crate::backend::ProviderKind;
-use crate::build::{beside_this_program, watchdog};
+use crate::build::watchdog;
 use crate::config::Environment;
 use crate::error::{caused, hinted};
 
-/// The program.
-const PROGRAM: &str = "faas-gateway";
+/// Why a gateway's program is needed.
+const NONE_RUNS: &str = "no gateway runs here";
 /// What it runs functions under.
 const WATCHDOG: &str = "fwatchdog";
 /// The file in the state folder with what it says.
@@ -44,7 +45,7 @@ pub(super) async fn start(
     url: &str,
     (kind, watchdog): (ProviderKind, Option<&Path>),
 ) -> Result<Started> {
-    let program = program(env)?;
+    let program = program(env, NONE_RUNS, "a gateway that runs with OPENFAAS_URL")?;
     let watchdog = match kind {
         ProviderKind::Process => Some(find_watchdog(env, watchdog, &program)?),
         _ => None,
@@ -129,29 +130,6 @@ fn command(program: &Path, folder: &Path, log: File) -> Result<Command> {
     Ok(command)
 }
 
-fn program(env: &Environment) -> Result<PathBuf> {
-    if let Some(path) = env.building.gateway.clone().or_else(|| beside_this_program(PROGRAM)) {
-        return match path.is_file() {
-            true => Ok(std::path::absolute(path)?),
-            false => Err(no_program()),
-        };
-    }
-    let path = env.building.path.as_deref().unwrap_or_default();
-    let found =
-        std::env::split_paths(path).map(|folder| folder.join(PROGRAM)).find(|file| file.is_file());
-    found.ok_or_else(no_program)
-}
-
-fn no_program() -> anyhow::Error {
-    let hint = format!(
-        "put {PROGRAM} beside faas, name it with FAAS_GATEWAY, or a gateway that runs with OPENFAAS_URL"
-    );
-    hinted(
-        format!("no gateway runs here, and the program {PROGRAM} to start one is not found"),
-        hint,
-    )
-}
-
 async fn wait(child: &mut Unfinished, url: &str) -> Result<(), String> {
     let deadline = Instant::now() + START_TIMEOUT;
     while Instant::now() < deadline {
@@ -178,6 +156,7 @@ fn tail(log: &Path, from: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::program::PROGRAM;
     use super::*;
 
     /// An environment whose gateway is a script.

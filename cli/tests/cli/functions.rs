@@ -1,6 +1,7 @@
 //! `list`, `describe`, `remove`, `scale`, `ready`, `logs`, `generate`.
 
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use serde_json::json;
@@ -186,4 +187,39 @@ fn generate_prints_objects() {
     assert!(docs[0].starts_with("apiVersion: openfaas.com/v2\nkind: Function\n"), "{docs:?}");
     assert!(docs[0].contains("namespace: openfaas-fn") && docs[0].contains("x: y"));
     assert!(docs[1].contains("namespace: dev"));
+}
+
+/// A program in the gateway's place.
+fn with_gateway(home: Home, script: &str) -> Home {
+    let home = home.file("gw", &format!("#!/bin/sh\n{script}\n"));
+    let program = home.path("gw");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = program.to_string_lossy().into_owned();
+    home.env("FAAS_GATEWAY", &program)
+}
+
+#[test]
+fn generate_has_plain_manifests_rendered_by_the_gateways_program() {
+    let stack = "provider: {name: openfaas}\nfunctions:\n  a: {image: i, handler: ./a}\n  \
+                 b: {image: j, namespace: dev}\n";
+    let home = || Home::new("http://127.0.0.1:1").file("stack.yml", stack);
+    let run = with_gateway(home(), "echo \"$@\"; cat").run("generate --api apps/v1 -l x=y");
+    let lines: Vec<&str> = run.good().lines().collect();
+    assert_eq!(lines[0], "--provider kubernetes manifests");
+    let read: Vec<serde_json::Value> =
+        lines[1..].iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&read[0]["service"], &read[0]["namespace"]), (&"a".into(), &"openfaas-fn".into()));
+    assert_eq!((&read[1]["image"], &read[1]["namespace"]), (&"j".into(), &"dev".into()));
+    assert_eq!(read[1]["labels"]["x"], "y");
+
+    let refuses = "cat >/dev/null; echo 'error: line 2: image: is odd' >&2; exit 1";
+    let run = with_gateway(home(), refuses).run("generate --api apps/v1");
+    run.bad(1, &["function b: image: is odd"]);
+    let run = with_gateway(home(), "exit 3").run("generate --api apps/v1");
+    run.bad(1, &["ended with exit status: 3", "hint: is it of this version?"]);
+    let run = home().env("FAAS_GATEWAY", "/none").run("generate --api apps/v1");
+    run.bad(
+        1,
+        &["the program faas-gateway is not found", "or write objects with --api flint.dev/v1"],
+    );
 }

@@ -42,6 +42,14 @@ pub enum StartError {
     /// No client for Prometheus, or for other gateways, can be made.
     #[error("others cannot be asked over HTTP: {0}")]
     Client(#[from] reqwest::Error),
+    /// A function cannot be on a cluster.
+    #[error("line {line}: {source}")]
+    Manifest {
+        /// The function's line, from 1.
+        line: usize,
+        /// Why.
+        source: provider::Error,
+    },
     /// The kernel gave no threads or signals.
     #[error(transparent)]
     Io(#[from] std::io::Error),

@@ -47,7 +47,7 @@ pub(super) async fn load(
 }
 
 /// The names, each once, and the annotation that has it.
-fn named(function: &Function) -> Result<Vec<(&'static str, String)>> {
+pub(super) fn named(function: &Function) -> Result<Vec<(&'static str, String)>> {
     let mut all: Vec<(&'static str, String)> = Vec::new();
     for annotation in ANNOTATIONS {
         let text = function.annotations.get(annotation).map_or("", String::as_str);

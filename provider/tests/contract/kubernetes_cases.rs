@@ -203,7 +203,11 @@ async fn an_image_that_is_not_there_is_named(backend: Arc<OnKubernetes>) {
     let words = |s: &Status| s.reason.contains("connection refused");
     let status = watcher.until(&name("echo"), words).await;
     assert!(status.replicas[0].trouble.contains("connection refused"));
-    deploy(&*backend, &mut watcher, &backend.good("echo", "v2")).await;
+    // The kubelet looks once a minute whether nothing is left of the pod that never ran.
+    let newer = backend.kubernetes().apply(&backend.good("echo", "v2")).await.unwrap();
+    let serves = |s: &Status| s.ready().any(|r| r.generation == newer.generation);
+    let status = watcher.until(&name("echo"), serves).await;
+    assert_eq!(get(&address(&status), "/").await, "v2");
 }
 
 async fn what_no_node_takes_is_named(backend: Arc<OnKubernetes>) {

@@ -16,10 +16,10 @@ use provider::{
 use crate::engine::get;
 use crate::{cases, lifecycle};
 
-/// Longest wait for anything. Reached only when something is broken.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest wait for anything. Reached only when something is broken: a kubelet looks once a minute at pods of which nothing runs.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Longest that one case may take.
-const CASE_LIMIT: Duration = Duration::from_secs(240);
+const CASE_LIMIT: Duration = Duration::from_secs(300);
 
 /// A provider under test, and what differs between them.
 #[async_trait]

@@ -5,14 +5,15 @@ use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
 use system::cli::Cli;
 use system::{docker, unique};
 
 use crate::cases;
-use crate::world::World;
+use crate::world::{World, to_zero};
 
-cases![the_verbs_of_every_day_work];
+cases![the_verbs_of_every_day_work, plain_manifests_are_served_when_they_are_applied];
 
 async fn the_verbs_of_every_day_work() -> Result<()> {
     let world = World::start()?;
@@ -53,6 +54,36 @@ fn use_it(world: &World, cli: &Cli, folder: &Path) -> Result<()> {
     faas(&["remove", "hello"])?;
     let list = faas(&["list"])?;
     ensure!(!list.contains("hello"), "{list}");
+    Ok(())
+}
+
+/// What `faas generate` has rendered is applied by `kubectl`, and is a function like any other: called, put to
+/// sleep, woken by a call. A deploy does not fight over it with whoever applied it, but says who that is.
+async fn plain_manifests_are_served_when_they_are_applied() -> Result<()> {
+    let world = World::start()?;
+    let World { client, cluster, gateway, image } = &world;
+    let cli = Cli::new(gateway)?;
+    let folder = tempfile::tempdir()?;
+    let stack = format!(
+        "version: 1.0\nprovider: {{ name: openfaas }}\nfunctions:\n  plain:\n    image: {image}\n    \
+         environment: {{ VERSION: one }}\n"
+    );
+    std::fs::write(folder.path().join("stack.yaml"), stack)?;
+    let arguments = ["generate", "--api", "apps/v1", "-n", &cluster.namespace];
+    let manifests = cli.ok(folder.path(), &arguments)?;
+    ensure!(manifests == cli.ok(folder.path(), &arguments)?, "always the same");
+    let file = folder.path().join("manifests.yaml");
+    std::fs::write(&file, manifests)?;
+    cluster.kubectl(&["apply", "--server-side", "-f", &file.to_string_lossy()])?;
+    client.until("plain", "ready", |status| status["availableReplicas"] == 1).await?;
+    let version = client.call("plain/version").await?.1;
+    ensure!(version == "one", "{version}");
+    to_zero(client, "plain").await?;
+    let (status, version) = client.call("plain/version").await?;
+    ensure!(status.is_success() && version == "one", "{status}: {version}");
+    let newer = json!({ "service": "plain", "image": image, "envVars": { "VERSION": "two" } });
+    let (status, text) = client.system(Method::PUT, "/system/functions", Some(newer)).await?;
+    ensure!(status == StatusCode::CONFLICT && text.contains("kubectl"), "{status}: {text}");
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Deploys, updates and removals on a real engine.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -200,8 +202,17 @@ async fn logs_are_lines_of_json(world: World) -> Result<()> {
         assert_eq!(status, StatusCode::OK, "{body}");
         Ok(body.lines().map(serde_json::from_str).collect::<serde_json::Result<_>>()?)
     };
-    let all = lines("tail=-1").await?;
-    assert!(all.iter().any(|line| line["text"].as_str().is_some_and(|t| t.contains("two"))));
+    // An engine writes down what a container says a moment after it was said.
+    let all = loop {
+        let all = lines("tail=-1").await?;
+        let said = |word: &str| {
+            all.iter().any(|line| line["text"].as_str().is_some_and(|t| t.contains(word)))
+        };
+        if said("two") && said("three") {
+            break all;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
     assert_eq!(all[0]["name"], "talk");
     assert_eq!(lines("tail=1").await?.len(), 1);
     assert!(lines("since=2999-01-01T00:00:00Z").await?.is_empty());

@@ -76,6 +76,18 @@ pub(super) struct Objects {
     pub(super) network_policy: Option<NetworkPolicy>,
 }
 
+impl Objects {
+    /// Them as YAML, a document each.
+    pub(super) fn yaml(&self) -> serde_yaml::Result<String> {
+        let mut documents =
+            vec![serde_yaml::to_string(&self.deployment)?, serde_yaml::to_string(&self.service)?];
+        if let Some(policy) = &self.network_policy {
+            documents.push(serde_yaml::to_string(policy)?);
+        }
+        Ok(documents.join("---\n"))
+    }
+}
+
 /// The objects of a deploy. An error names the field or the annotation.
 pub(super) fn objects(deploy: &Deploy, place: &Place<'_>) -> Result<Objects> {
     unsupported::check(&deploy.function)?;

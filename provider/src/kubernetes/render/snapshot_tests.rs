@@ -39,8 +39,9 @@ impl Case {
     }
 
     fn check(&self, name: &str, function: &str) {
-        let text = yaml(&self.objects(function).unwrap());
-        assert_eq!(text, yaml(&self.objects(function).unwrap()), "always the same");
+        let text = self.objects(function).unwrap().yaml().unwrap();
+        let again = self.objects(function).unwrap().yaml().unwrap();
+        assert_eq!(text, again, "always the same");
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
             .join("src/kubernetes/render/snapshots")
             .join(format!("{name}.yaml"));
@@ -50,15 +51,6 @@ impl Case {
         let kept = std::fs::read_to_string(&path).unwrap_or_default();
         assert_eq!(text, kept, "{name}.yaml is not what is rendered; {RENEW}=1 writes it anew");
     }
-}
-
-fn yaml(objects: &Objects) -> String {
-    let mut documents = vec![
-        serde_yaml::to_string(&objects.deployment).unwrap(),
-        serde_yaml::to_string(&objects.service).unwrap(),
-    ];
-    documents.extend(objects.network_policy.iter().map(|p| serde_yaml::to_string(p).unwrap()));
-    documents.join("---\n")
 }
 
 fn names(names: &[&str]) -> Vec<String> {
