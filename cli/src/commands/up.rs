@@ -195,7 +195,10 @@ impl Args {
         let kept = self.push(job.functions, context, local).await?;
         if !kept.is_empty() {
             let names = kept.join(", ");
-            talk(&format!("Not pushed, since the gateway is on this machine: {names}."));
+            talk(&format!(
+                "Not pushed, since the gateway is at an address of this machine and the images name no registry: \
+                 {names}. For Docker Hub, name it: docker.io/me/hello:1."
+            ));
         }
         let mut wires = Vec::new();
         for function in job.functions {

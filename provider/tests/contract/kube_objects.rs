@@ -85,6 +85,13 @@ pub(crate) async fn clean(client: &Client, namespace: &str) {
     }
 }
 
+/// The keys that a Deployment's pods tolerate.
+pub(crate) fn tolerations(deployment: &Deployment) -> Vec<String> {
+    let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let all = pod.and_then(|pod| pod.tolerations.as_ref()).into_iter().flatten();
+    all.filter_map(|toleration| toleration.key.clone()).collect()
+}
+
 /// An address of a node.
 pub(crate) async fn node_ip(client: &Client) -> Ipv4Addr {
     let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await.unwrap();

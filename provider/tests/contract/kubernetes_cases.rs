@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, ResourceQuota, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, ResourceQuota, Service};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use provider::{
@@ -13,7 +13,7 @@ use provider::{
 use serde_json::{Value, json};
 
 use crate::engine::get;
-use crate::kube_objects::{api, create, create_in, forget_object};
+use crate::kube_objects::{api, create, create_in, forget_object, tolerations};
 use crate::on_kubernetes::{OnKubernetes, SpecialCase};
 use crate::support::{Backend, Watcher, address, deploy, in_state, name, scale, soon};
 
@@ -44,6 +44,7 @@ pub(crate) fn all() -> Vec<(&'static str, SpecialCase)> {
         another_scaler_is_seen_and_not_fought,
         a_new_gateway_finds_everything,
         what_is_removed_by_others_is_seen,
+        a_profile_of_a_config_map_is_applied,
         logs_follow_a_replica_through_its_restart,
         usage_is_not_there_without_a_metrics_server,
     ]
@@ -372,6 +373,21 @@ async fn what_is_removed_by_others_is_seen(backend: Arc<OnKubernetes>) {
     // It is deployed anew when it has gone for good.
     let again = deploy(&*backend, &mut watcher, &backend.good("echo", "v2")).await;
     assert_eq!(get(&address(&again), "/").await, "v2");
+}
+
+async fn a_profile_of_a_config_map_is_applied(backend: Arc<OnKubernetes>) {
+    let mut watcher = Watcher::new(&backend.provider()).await;
+    let mut function = backend.good("echo", "v1");
+    function.annotations.insert("com.openfaas.profile".to_owned(), "gold".to_owned());
+    let error = backend.kubernetes().apply(&function).await.unwrap_err().to_string();
+    assert!(error.starts_with("com.openfaas.profile: there is no profile \"gold\""), "{error}");
+    let profile = json!({
+        "metadata": {"name": "gold"},
+        "data": {"profile": "tolerations: [{key: gold, operator: Exists}]"},
+    });
+    create::<ConfigMap>(&backend.client, &backend.namespace, profile).await;
+    deploy(&*backend, &mut watcher, &function).await;
+    assert_eq!(tolerations(&deployments(&backend).get("echo").await.unwrap()), ["gold"]);
 }
 
 fn query(name: &Name) -> LogQuery {

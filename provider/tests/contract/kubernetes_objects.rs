@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::core::DynamicObject;
+use kube::core::{DynamicObject, GroupVersionKind};
 use kube::discovery::ApiResource;
 use kube::runtime::wait::await_condition;
 use kube::runtime::wait::conditions::is_crd_established;
@@ -15,7 +15,7 @@ use provider::{Error, Provider, Secret};
 use serde_json::{Value, json};
 
 use crate::engine::get;
-use crate::kube_objects::api;
+use crate::kube_objects::{api, tolerations};
 use crate::on_kubernetes::{OnKubernetes, SpecialCase};
 use crate::support::{Backend, Watcher, address, deploy, name, soon};
 
@@ -46,6 +46,7 @@ pub(crate) fn all() -> Vec<(&'static str, SpecialCase)> {
         a_function_goes_with_the_object_that_a_deploy_wrote,
         what_is_deleted_by_hand_comes_back_while_its_object_is_there,
         an_object_of_the_reference_product_is_a_function,
+        the_profiles_of_an_object_are_applied_and_told,
     ]
 }
 
@@ -191,7 +192,7 @@ async fn an_object_that_cannot_be_says_why_and_can_be_mended(backend: Arc<OnKube
     change(&ours(&backend), json!({"spec": {"annotations": {"flint.dev/timeout": "5s"}}})).await;
     watcher.settled(&name("echo"), 1).await;
     let mended = until_ready(&ours(&backend)).await;
-    assert_eq!(condition(&mended, "Stalled"), ("False", ""));
+    assert_eq!(condition(&mended, "Stalled").0, "False");
     // One that has never run can be removed through the API too.
     let other = json!({"spec": {"name": "other"}});
     change(&ours(&backend), other).await;
@@ -314,4 +315,25 @@ async fn an_object_of_the_reference_product_is_a_function(backend: Arc<OnKuberne
     theirs.delete("echo", &DeleteParams::background()).await.unwrap();
     watcher.until_gone(&name("echo")).await;
     assert_eq!(backend.leftovers().await, Vec::<String>::new());
+}
+
+async fn the_profiles_of_an_object_are_applied_and_told(backend: Arc<OnKubernetes>) {
+    install(&backend.client).await;
+    let mut watcher = Watcher::new(&backend.provider()).await;
+    let kind = GroupVersionKind::gvk("flint.dev", "v1", "Profile");
+    let resource = ApiResource::from_gvk_with_plural(&kind, "profiles");
+    let profile = json!({
+        "apiVersion": "flint.dev/v1", "kind": "Profile", "metadata": {"name": "gold"},
+        "spec": {"tolerations": [{"key": "gold", "operator": "Exists"}]},
+    });
+    let profile: DynamicObject = serde_json::from_value(profile).unwrap();
+    let api = Api::namespaced_with(backend.client.clone(), &backend.namespace, &resource);
+    api.create(&PostParams::default(), &profile).await.unwrap();
+    create(&backend, "flint.dev", "v1", json!({"annotations": {"flint.dev/profile": "gold"}}))
+        .await;
+    watcher.settled(&name("echo"), 1).await;
+    let ready = until_ready(&ours(&backend)).await;
+    let reference = json!({"name": "gold", "namespace": backend.namespace});
+    assert_eq!(ready.data["status"]["profiles"], json!([{ "profileRef": reference }]));
+    assert_eq!(tolerations(&deployment(&backend).await), ["gold"]);
 }

@@ -162,7 +162,9 @@ impl Worker {
         let refusal = self.tried.as_ref().map(|tried| &tried.error);
         // What only says that the API server is away is not the object's.
         let refusal = refusal.filter(|error| !matches!(error, Error::Unavailable { .. }));
-        let Some(status) = status::changed(object, seen.as_ref(), refusal) else { return false };
+        let profiles = &self.core.profiles_namespace;
+        let changed = status::changed(object, seen.as_ref(), refusal, profiles);
+        let Some(status) = changed else { return false };
         let api = self.group.api(&self.core.client, Some(&self.key.namespace));
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..Default::default() };
         let patch = Patch::Merge(json!({ "status": status }));
