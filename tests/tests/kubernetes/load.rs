@@ -15,9 +15,13 @@ use crate::world::{SECOND, World, decisions, instances};
 
 cases![calls_of_any_gateway_count];
 
-/// Short windows: a test has no minutes.
-const SHORT: [&str; 3] =
-    ["--scale-by-load=true", "--scaling-stable-window=6s", "--scaling-panic-window=3s"];
+/// Short windows, and a short wait of who begins to lead before it takes something away: a test has no minutes.
+const SHORT: [&str; 4] = [
+    "--scale-by-load=true",
+    "--scaling-stable-window=6s",
+    "--scaling-panic-window=3s",
+    "--write-timeout=10s",
+];
 /// How long the function may be idle, in seconds.
 const ZERO_SECONDS: u64 = 10;
 /// Calls a second that keep it awake.
@@ -44,7 +48,7 @@ async fn calls_of_any_gateway_count() -> Result<()> {
     let much = start_at(&second, PATH, 90)?;
     clients[0].until("f", "as many as the load needs", |s| s["availableReplicas"] == 4).await?;
     none_failed(&much.stop().await?)?;
-    // Who begins to lead takes nothing away for a minute, and pods take their time to end.
+    // Who begins to lead takes nothing away for a while, and pods take their time to end.
     clients[0].until("f", "to be one again", |s| s["replicas"] == 1).await?;
     let one = clients[0].until("f", "one again", |s| instances(s).len() == 1).await?;
 
