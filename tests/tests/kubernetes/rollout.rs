@@ -53,8 +53,10 @@ impl Behind {
 
 async fn no_call_fails_while_gateways_are_replaced() -> Result<()> {
     let release = Release::new(Helm::Three)?;
-    // Calls come more often than one replica is meant for, and replicas are counted.
-    release.install(&json!({ "gateway": { "replicas": 2, "scaleByLoad": false } }))?;
+    // Calls come more often than one replica is meant for, and replicas are counted. The delay is the chart's own: on a
+    // busy node it takes more than a second until new connections go elsewhere.
+    let gateway = json!({ "replicas": 2, "scaleByLoad": false, "shutdownDelay": "5s" });
+    release.install(&json!({ "gateway": gateway }))?;
     let (client, url) = (release.client()?, release.url()?);
     let image = image::test_function()?.to_owned();
     let mut gate = Gate::open(Behind { release, url }, client, image).await?;
