@@ -36,13 +36,15 @@ impl Site for Behind {
 }
 
 impl Behind {
-    /// What became of the gateways, and their last words.
-    fn history(&self) -> Result<String> {
+    /// What became of the gateways, and their last words; one that is about to be gone has none any more.
+    fn history(&self) -> String {
         let events = ["get", "events", "--sort-by=.metadata.creationTimestamp"];
         let logs =
             ["logs", "--selector=app.kubernetes.io/component=gateway", "--tail=20", "--prefix"];
-        let told = [self.release.kubectl(&events)?, self.release.kubectl(&logs)?];
-        Ok(told.join("\n"))
+        let told = |args: &[&str]| {
+            self.release.kubectl(args).unwrap_or_else(|error| format!("not all is told: {error}"))
+        };
+        [told(&events), told(&logs)].join("\n")
     }
 
     /// Who holds the election's Lease, a gateway's pod.
@@ -62,7 +64,7 @@ async fn no_call_fails_while_gateways_are_replaced() -> Result<()> {
     let mut gate = Gate::open(Behind { release, url }, client, image).await?;
     let replaced = replace(&mut gate).await;
     // What gateways went through is gone with the release.
-    println!("{}", gate.gateway.history()?);
+    println!("{}", gate.gateway.history());
     gate.close().await?;
     replaced
 }
