@@ -1,9 +1,7 @@
 //! Deploys, updates and removals on a real engine.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use serde_json::json;
 use system::client::Client;
 use system::gateway::Gateway;
@@ -191,7 +189,7 @@ async fn namespaces_keep_functions_apart(world: World) -> Result<()> {
 }
 
 async fn logs_are_lines_of_json(world: World) -> Result<()> {
-    let World { gateway: _gateway, client, image } = world;
+    let World { gateway, client, image } = world;
     client.deploy(json!({ "service": "talk", "image": image })).await?;
     for word in ["one", "two", "three"] {
         client.call(&format!("talk/log?word={word}")).await?;
@@ -203,16 +201,9 @@ async fn logs_are_lines_of_json(world: World) -> Result<()> {
         Ok(body.lines().map(serde_json::from_str).collect::<serde_json::Result<_>>()?)
     };
     // An engine writes down what a container says a moment after it was said.
-    let all = loop {
-        let all = lines("tail=-1").await?;
-        let said = |word: &str| {
-            all.iter().any(|line| line["text"].as_str().is_some_and(|t| t.contains(word)))
-        };
-        if said("two") && said("three") {
-            break all;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
+    until_told(&mut follow(&gateway, &client, "tail=-1").await?, "three").await?;
+    let all = lines("tail=-1").await?;
+    assert!(all.iter().any(|line| line["text"].as_str().is_some_and(|t| t.contains("two"))));
     assert_eq!(all[0]["name"], "talk");
     assert_eq!(lines("tail=1").await?.len(), 1);
     assert!(lines("since=2999-01-01T00:00:00Z").await?.is_empty());
@@ -225,21 +216,30 @@ async fn logs_are_lines_of_json(world: World) -> Result<()> {
     Ok(())
 }
 
-async fn followed_logs_go_on(world: World) -> Result<()> {
-    let World { mut gateway, client, image } = world;
-    client.deploy(json!({ "service": "talk", "image": image })).await?;
-    let mut stream = client
-        .request(Method::GET, "/system/logs?name=talk&follow=true&tail=0")
-        .basic_auth("admin", Some(gateway.password()?))
-        .send()
-        .await?;
-    client.call("talk/log?word=later").await?;
+/// Follows the logs of the function `talk`.
+async fn follow(gateway: &Gateway, client: &Client, query: &str) -> Result<Response> {
+    let path = format!("/system/logs?name=talk&follow=true&{query}");
+    let request = client.request(Method::GET, &path);
+    Ok(request.basic_auth("admin", Some(gateway.password()?)).send().await?)
+}
+
+/// Reads what is followed until a word comes.
+async fn until_told(stream: &mut Response, word: &str) -> Result<()> {
     let mut seen = String::new();
-    while !seen.contains("later") {
+    while !seen.contains(word) {
         let Some(chunk) = stream.chunk().await? else { break };
         seen.push_str(&String::from_utf8_lossy(&chunk));
     }
-    assert!(seen.contains("later"), "{seen}");
+    ensure!(seen.contains(word), "it ended without {word:?}: {seen}");
+    Ok(())
+}
+
+async fn followed_logs_go_on(world: World) -> Result<()> {
+    let World { mut gateway, client, image } = world;
+    client.deploy(json!({ "service": "talk", "image": image })).await?;
+    let mut stream = follow(&gateway, &client, "tail=0").await?;
+    client.call("talk/log?word=later").await?;
+    until_told(&mut stream, "later").await?;
     // Whoever follows does not hold the gateway up, and is told the end as an end.
     let stopped = tokio::task::spawn_blocking(move || gateway.stop());
     while stream.chunk().await?.is_some() {}
